@@ -1,0 +1,1 @@
+"""The programs: hastd and hastctl."""

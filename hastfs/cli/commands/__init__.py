@@ -1,0 +1,1 @@
+"""hastctl's commands, a module each: `run(options, config)` does it and returns the exit code."""

@@ -1,0 +1,41 @@
+"""hastctl role: makes a resource primary or secondary, or takes it out of service (init)."""
+
+from __future__ import annotations
+
+import os
+
+from hastfs.cli import output
+from hastfs.cli.client import Client
+from hastfs.cli.options import Options
+from hastfs.config.schema import Config
+from hastfs.protocol.control import ControlCommand, Request, ResourceStatus
+
+_MARGIN = 10.0
+"""Seconds beyond the longest `timeout` of all resources: leaving and taking a role may each wait for the peer."""
+
+
+def run(options: Options, config: Config) -> int:
+    """Returns when the new role is had, and the disk of a primary can be used."""
+    request = Request(ControlCommand.SETROLE, options.role, options.force, options.names)
+    with Client(config.control, answer_within(config)) as client:
+        resources = client.ask(request).resources
+    errors = [_report(resource, options) for resource in resources]
+    return next((error for error in errors if error), 0)
+
+
+def answer_within(config: Config) -> float:
+    """Seconds until hastd must have answered an order that changes roles."""
+    return max((resource.timeout for resource in config.resources.values()), default=0) + _MARGIN
+
+
+def _report(resource: ResourceStatus, options: Options) -> int:
+    name = resource.resource
+    if resource.error >= os.EX_USAGE and resource.errmsg:
+        output.error(resource.errmsg, name)
+    elif resource.error:
+        output.warning(f"Received error {resource.error} from hastd.", name)
+    elif options.role is not None and resource.role == options.role.word:
+        output.debug(2, options.debug, f"Role unchanged ({resource.role}).", name)
+    elif options.role is not None:
+        output.debug(1, options.debug, f"Role changed from {resource.role} to {options.role.word}.", name)
+    return resource.error

@@ -1,0 +1,48 @@
+"""What the programs write: messages with their level as the original marks them, and sizes as people read them."""
+
+from __future__ import annotations
+
+import sys
+
+_PREFIXES = "KMGTPE"
+_DIVISOR = 1024
+_DECIMAL_CUT = 972.8
+"""Above this remainder of 1024 a value would be rounded to the next whole number (humanize_number(3))."""
+
+
+def error(message: str, resource: str = "") -> None:
+    """One line on standard error."""
+    print(f"[ERROR] {_about(resource)}{message}", file=sys.stderr)
+
+
+def warning(message: str, resource: str = "") -> None:
+    """One line on standard error."""
+    print(f"[WARNING] {_about(resource)}{message}", file=sys.stderr)
+
+
+def debug(level: int, wanted: int, message: str, resource: str = "") -> None:
+    """One line on standard output, if -d was given `level` times or more often (`wanted`)."""
+    if wanted >= level:
+        print(f"[DEBUG][{level}] {_about(resource)}{message}")
+
+
+def _about(resource: str) -> str:
+    return f"[{resource}] " if resource else ""
+
+
+def humanize(size: int) -> str:
+    """Bytes in at most four characters, as `humanize_number(3)` with HN_DECIMAL makes it for the original: `64M`."""
+    quotient, remainder, scale = size, 0, 0
+    while (quotient >= 1000 or (quotient == 999 and remainder >= _DIVISOR // 2)) and scale < len(_PREFIXES):
+        quotient, remainder = divmod(quotient, _DIVISOR)
+        scale += 1
+    prefix = _PREFIXES[scale - 1] if scale else ""
+    if scale and (quotient < 9 or (quotient == 9 and remainder < _DECIMAL_CUT)):
+        whole, tenths = divmod(quotient * 10 + (remainder * 10 + _DIVISOR // 2) // _DIVISOR, 10)
+        return f"{whole}.{tenths}{prefix}"
+    return f"{quotient + (remainder + _DIVISOR // 2) // _DIVISOR}{prefix}"
+
+
+def with_size(size: int) -> str:
+    """`67104256 (64MB)`."""
+    return f"{size} ({humanize(size)}B)"

@@ -1,0 +1,1 @@
+"""hast.conf: its language, and what it means for this node."""

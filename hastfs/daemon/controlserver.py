@@ -1,0 +1,90 @@
+"""The control socket: one request per connection, answered in bounded time, each by a task of its own."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Protocol
+
+import trio
+
+from hastfs.daemon import messages
+from hastfs.errors import HastError, ProtocolError
+from hastfs.protocol.control import ControlCommand, ControlError, Reply, Request
+from hastfs.protocol.frame import Frame
+
+log = logging.getLogger(__name__)
+
+REQUEST_WITHIN = 5.0
+"""Seconds a client has to send its request, and to take the reply."""
+
+MAX_REQUEST = 1024 * 1024
+"""Bytes of a request: some thousand resources by name."""
+
+MAX_CLIENTS = 64
+"""At once; the socket is only open to root."""
+
+
+class Controlled(Protocol):
+    """What a request can ask for; `Supervisor` does it. HastErrors become the reply's error."""
+
+    async def set_role(self, request: Request) -> Reply: ...
+
+    async def status(self, request: Request) -> Reply: ...
+
+    async def stop(self, request: Request) -> Reply:
+        """Puts all resources out of service; the daemon ends when `end` is called."""
+
+    def end(self) -> None:
+        """Called when the client knows the answer to its stop."""
+
+
+class ControlServer:
+    """Serves hastctl while `run` is running."""
+
+    def __init__(self, controlled: Controlled) -> None:
+        self._controlled = controlled
+        self._places = trio.Semaphore(MAX_CLIENTS)
+
+    async def run(self, listener: socket.socket) -> None:
+        """Runs until cancelled; closes the socket."""
+        await trio.serve_listeners(self._serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        async with self._places, stream:
+            try:
+                with trio.fail_after(REQUEST_WITHIN):
+                    frame = await messages.receive_only(stream.socket, MAX_REQUEST)
+                await self._answer(stream.socket, frame)
+            except trio.TooSlowError:
+                log.warning("Control connection closed: the client is too slow.")
+            except (ProtocolError, OSError) as error:
+                log.warning("Control connection closed: %s", error)
+
+    async def _answer(self, sock: trio.socket.SocketType, frame: Frame) -> None:
+        request: Request | None = None
+        try:
+            request = Request.decode(frame)
+            reply = await self._carry_out(request)
+        except ControlError as error:
+            reply = Reply(error.code, str(error))
+        stopped = request is not None and request.command is ControlCommand.STOP and not reply.error
+        try:
+            await messages.send(sock, reply.encode(), REQUEST_WITHIN)
+        finally:
+            if stopped:
+                self._controlled.end()
+
+    async def _carry_out(self, request: Request) -> Reply:
+        try:
+            match request.command:
+                case ControlCommand.SETROLE:
+                    return await self._controlled.set_role(request)
+                case ControlCommand.STATUS:
+                    return await self._controlled.status(request)
+                case ControlCommand.STOP:
+                    return await self._controlled.stop(request)
+        except ControlError:
+            raise
+        except HastError as error:
+            return Reply(error.exit_code, str(error))

@@ -1,0 +1,124 @@
+"""The `exec` program of hast.conf(5): run as `PATH EVENT RESOURCE [ARGS]`, never waited for by anyone.
+
+What happens to one resource is told in the order in which it happened, one program at a time; resources do not wait
+for one another, up to a bound on programs at once. A program that fails is logged as an error; one that takes long is
+reported every minute and left alone: only whoever wrote it knows whether it may be killed.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections import deque
+from dataclasses import dataclass
+
+import trio
+
+log = logging.getLogger(__name__)
+
+REPORT_INTERVAL = 60.0
+"""Seconds after which, and every so often again, a running program is reported (hastd(8))."""
+
+MAX_AT_ONCE = 16
+"""Programs of all resources together; a hook is a short notice, not a service."""
+
+MAX_WAITING = 100
+"""Events of one resource that wait for its program to end; further ones are dropped with an error in the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    path: str
+    words: tuple[str, ...]  # EVENT RESOURCE [ARGS]
+
+    def __str__(self) -> str:
+        return " ".join((self.path, *self.words))
+
+
+class Hooks:
+    """Runs hooks while `run` is running."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[_Call]] = {}
+        self._wake = trio.Event()
+        self._idle = trio.Event()
+        self._idle.set()
+        self._limit = trio.CapacityLimiter(MAX_AT_ONCE)
+
+    def fire(self, path: str | None, event: str, resource: str, *arguments: str) -> None:
+        """Tell the program at `path`, if there is one. Returns at once."""
+        if path is None:
+            return
+        calls = self._waiting.setdefault(resource, deque())
+        if len(calls) >= MAX_WAITING:
+            log.error("Hook dropped, %d are waiting already (cmd=[%s %s %s]).", len(calls), path, event, resource)
+            return
+        calls.append(_Call(path, (event, resource, *arguments)))
+        self._idle = trio.Event()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled; programs that are running then are ended."""
+        busy: set[str] = set()
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                for resource in self._waiting.keys() - busy:
+                    busy.add(resource)
+                    nursery.start_soon(self._drain, resource, busy)
+
+    async def finished(self) -> None:
+        """Waits until everything that was fired has run."""
+        while not self._idle.is_set():
+            await self._idle.wait()
+
+    async def _drain(self, resource: str, busy: set[str]) -> None:
+        calls = self._waiting[resource]
+        while calls:
+            async with self._limit:
+                await _run(calls.popleft())
+        del self._waiting[resource]
+        busy.discard(resource)
+        if not self._waiting:
+            self._idle.set()
+
+
+async def _run(call: _Call) -> None:
+    try:
+        process = await trio.lowlevel.open_process(
+            [call.path, *call.words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt from the terminal is meant for hastd
+        )
+    except OSError as error:
+        log.error("Hook cannot be run (cmd=[%s]): %s.", call, error.strerror)
+        return
+    try:
+        await _wait(process, call)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    _report_end(process, call)
+
+
+async def _wait(process: trio.Process, call: _Call) -> None:
+    started = trio.current_time()
+    while process.returncode is None:
+        with trio.move_on_after(REPORT_INTERVAL):
+            await process.wait()
+            return
+        seconds = trio.current_time() - started
+        log.warning("Hook is running for %.0f seconds (pid=%d, cmd=[%s]).", seconds, process.pid, call)
+
+
+def _report_end(process: trio.Process, call: _Call) -> None:
+    code = process.returncode
+    if code is not None and code < 0:
+        log.error("Hook killed (pid=%d, signal=%d, cmd=[%s]).", process.pid, -code, call)
+    elif code:
+        log.error("Hook exited ungracefully (pid=%d, exitcode=%d, cmd=[%s]).", process.pid, code, call)
+    else:
+        log.debug("Hook exited gracefully (pid=%d, cmd=[%s]).", process.pid, call)

@@ -1,0 +1,57 @@
+"""Clearing up after a hastd that was killed: its workers end by themselves, but mounts, loop devices and links stay."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from hastfs.config.schema import Config
+from hastfs.daemon.export import LINK_DIRECTORY
+from hastfs.errors import HastError
+from hastfs.frontend import loop, mount
+
+log = logging.getLogger(__name__)
+
+_WORKERS_END_WITHIN = 3.0  # Seconds; those of a killed supervisor notice at once.
+_LOOK_EVERY = 0.05
+
+
+def clear(config: Config, link_directory: str = LINK_DIRECTORY) -> None:
+    """For every resource of `config`. Blocks, for seconds at the most; what cannot be cleared is logged.
+
+    To be called with the pidfile locked and before anything is mounted: no image is in use rightfully then.
+    """
+    for resource in config.resources.values():
+        try:
+            devices = _clear_image(os.path.join(config.mountdir, resource.provider))
+            _clear_link(os.path.join(link_directory, resource.provider), devices)
+        except HastError as error:
+            log.warning("%s", error)
+
+
+def _clear_image(image: str) -> list[str]:
+    """Returns the loop devices that were attached to a dead image; one in use goes when its last user closes it."""
+    if not mount.is_mounted(image):
+        return []
+    patience = time.monotonic() + _WORKERS_END_WITHIN
+    while not mount.is_dead(image):
+        if time.monotonic() > patience:
+            log.warning("%s is mounted already and served by somebody else.", image)
+            return []
+        time.sleep(_LOOK_EVERY)
+    devices = loop.find(image)
+    for device in devices:
+        loop.detach(device)
+    mount.unmount(image, lazy=True)
+    log.info("Removed what an earlier hastd left behind at %s.", image)
+    return devices
+
+
+def _clear_link(path: str, devices: list[str]) -> None:
+    try:
+        target = os.readlink(path)
+    except OSError:  # not there, or no link
+        return
+    if target in devices or loop.backing(target) is None:
+        loop.unlink(path, target)

@@ -1,0 +1,212 @@
+"""Where primaries come in: steps 1 to 3 of the handshake (hast.md, protocol), before a worker takes over.
+
+Each connection has its own task and its own time limits, so a client that says nothing keeps nobody waiting. Who is
+not the `remote` of any resource is closed without a word, and before a byte of it is read.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from hastfs.address import Address
+from hastfs.config.schema import ResourceConfig
+from hastfs.daemon import messages
+from hastfs.errors import HastError, ProtocolError
+from hastfs.model import Role
+from hastfs.protocol import handshake
+from hastfs.protocol.frame import MAX_NV
+from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome
+
+log = logging.getLogger(__name__)
+
+OPENING_WITHIN = 10.0
+"""Seconds a client has for its first message, and to take our answer."""
+
+MAX_HALF_OPEN = 64
+"""Connections that have not become part of a link yet; there are two per resource and moment at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingLink:
+    """Both connections of a primary; step 4 is next, on `first`. Whoever takes it closes the sockets."""
+
+    first: socket.socket
+    second: socket.socket
+    joining: Joining
+    version: int
+
+    def close(self) -> None:
+        self.first.close()
+        self.second.close()
+
+
+class Acceptor(Protocol):
+    """What the listener needs of a resource."""
+
+    @property
+    def config(self) -> ResourceConfig: ...
+
+    @property
+    def role(self) -> Role: ...
+
+    async def drop_link(self) -> None:
+        """Ends the worker of the link before, if there is one: its primary has come anew."""
+
+    async def accept_link(self, link: IncomingLink) -> None:
+        """Starts a worker. The link is the resource's from now on, whatever comes of it."""
+
+
+class _Refused(HastError):
+    """What the client is told before its connection is closed."""
+
+    def __init__(self, errmsg: str, reason: str, *, wait: bool = False) -> None:
+        super().__init__(reason)
+        self.refusal = Refusal(errmsg, wait)
+
+
+class _HalfOpen:
+    """A first connection that waits for its second."""
+
+    def __init__(self, sock: trio.socket.SocketType, version: int) -> None:
+        self.sock = sock
+        self.version = version
+        self.token = secrets.token_bytes(handshake.TOKEN_SIZE)
+        self.scope = trio.CancelScope()
+        self.joined = False
+
+
+class Listener:
+    """Accepts connections for `resources` while `run` is running."""
+
+    def __init__(self, resources: Mapping[str, Acceptor]) -> None:
+        self._resources = resources
+        self._half_open: dict[str, _HalfOpen] = {}
+        self._places = trio.Semaphore(MAX_HALF_OPEN)
+
+    async def run(self, sockets: Sequence[socket.socket]) -> None:
+        """Runs until cancelled; closes the sockets."""
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
+        await trio.serve_listeners(self._serve, listeners)
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        sock = stream.socket
+        peer = "a client that is gone"
+        try:
+            peer = sock.getpeername()[0]
+            self._places.acquire_nowait()
+        except OSError:
+            sock.close()
+            return
+        except trio.WouldBlock:
+            log.warning("Connection from %s closed: %d others are waiting.", peer, MAX_HALF_OPEN)
+            sock.close()
+            return
+        try:
+            await self._admit(sock, peer)
+        except (HastError, OSError, trio.TooSlowError) as error:
+            log.warning("Connection from %s closed: %s", peer, error)
+        finally:
+            sock.close()
+            self._places.release()
+
+    async def _admit(self, sock: trio.socket.SocketType, peer: str) -> None:
+        with trio.move_on_after(OPENING_WITHIN) as opening:
+            known = await self._known(peer)
+            if not known:
+                raise ProtocolError("it is not the remote address of any resource.")
+            message = handshake.decode_opening(await messages.receive_only(sock, MAX_NV))
+        if opening.cancelled_caught:
+            raise ProtocolError(f"it said nothing for {OPENING_WITHIN:g} s.")
+        try:
+            resource = self._find(message, known)
+            if isinstance(message, Hello):
+                await self._open(sock, resource, message)
+            else:
+                await self._join(sock, resource, message)
+        except _Refused as refused:
+            await messages.send(sock, refused.refusal.encode(), OPENING_WITHIN)
+            raise
+
+    async def _known(self, peer: str) -> set[str]:
+        """The resources whose `remote` is `peer`, an IP address. A name is looked up anew each time."""
+        configured = {resource.config.remote for resource in self._resources.values()}
+        matching = {remote for remote in configured if remote and _canonical(peer) in await _addresses(remote)}
+        return {name for name, resource in self._resources.items() if resource.config.remote in matching}
+
+    def _find(self, message: Hello | Joining, known: set[str]) -> Acceptor:
+        """The resource, if it takes a primary from this address."""
+        name = message.resource
+        resource = self._resources.get(name)
+        if resource is None:
+            raise _Refused(handshake.NOT_CONFIGURED, f"resource {name} is not configured here.")
+        if name not in known:
+            raise _Refused(handshake.NO_ACCESS, f"it is not the remote address of resource {name}.")
+        if resource.role is not Role.SECONDARY:
+            reason = f"we act as {resource.role.word} for resource {name} and not as secondary."
+            raise _Refused(handshake.acts_as(resource.role), reason, wait=resource.role is Role.PRIMARY)
+        return resource
+
+    async def _open(self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello) -> None:
+        """Steps 1 and 2; then the connection waits for its second one, whose task takes it away."""
+        name = hello.resource
+        half = _HalfOpen(sock, handshake.negotiate(hello.version))
+        if (before := self._half_open.get(name)) is not None:
+            before.scope.cancel()
+        self._half_open[name] = half
+        try:
+            with half.scope:
+                await resource.drop_link()
+                self._find(hello, {name})  # The role may have changed meanwhile.
+                await messages.send(sock, Welcome(half.version, half.token).encode(), OPENING_WITHIN)
+                await trio.sleep(resource.config.timeout)
+                raise ProtocolError(f"resource {name}: no second connection came for {resource.config.timeout} s.")
+        finally:
+            if self._half_open.get(name) is half:
+                del self._half_open[name]
+        if not half.joined:
+            raise ProtocolError(f"resource {name}: a newer connection takes its place.")
+
+    async def _join(self, sock: trio.socket.SocketType, resource: Acceptor, joining: Joining) -> None:
+        """Step 3: the second connection finds its first."""
+        name = joining.resource
+        half = self._half_open.get(name)
+        if half is None or not hmac.compare_digest(half.token, joining.token):
+            raise _Refused(handshake.BAD_TOKEN, f"resource {name}: its token does not match.")
+        del self._half_open[name]
+        half.joined = True
+        half.scope.cancel()
+        await resource.accept_link(IncomingLink(_take(half.sock), _take(sock), joining, half.version))
+
+
+def _take(sock: trio.socket.SocketType) -> socket.socket:
+    """The socket, away from trio; closing trio's object does not close it any more."""
+    return socket.socket(fileno=sock.detach())
+
+
+async def _addresses(remote: Address) -> set[str]:
+    try:
+        return {_canonical(remote.host)}
+    except ValueError:
+        pass  # A name.
+    try:
+        found = await trio.socket.getaddrinfo(remote.host, remote.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        log.warning("Unable to look up remote address %s: %s.", remote.text, error.strerror)
+        return set()
+    return {_canonical(str(entry[4][0])) for entry in found}
+
+
+def _canonical(host: str) -> str:
+    """One spelling per address; an interface (fe80::1%eth0) is not part of it. ValueError if it is a name."""
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

@@ -1,0 +1,184 @@
+"""One resource of this node: which role it has, and the way from one role to another."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from hastfs.config.schema import ResourceConfig
+from hastfs.daemon.export import Export
+from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.launcher import Launcher
+from hastfs.daemon.listener import IncomingLink
+from hastfs.daemon.logs import LogSettings, ResourceLog
+from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
+from hastfs.daemon.workers import Worker
+from hastfs.errors import HastError, SystemFailure
+from hastfs.model import Role
+from hastfs.protocol.control import ResourceStatus
+from hastfs.resource.events import Event
+
+_START_MARGIN = 8.0
+"""Seconds beyond the resource's timeout to become primary: a peer that is primary may take that long to leave."""
+
+
+class ManagedResource:
+    """Has the role `init` until told otherwise. `run` must be running for everything else."""
+
+    def __init__(
+        self,
+        config: ResourceConfig,
+        launcher: Launcher,
+        hooks: Hooks,
+        logs: LogSettings,
+        make_export: Callable[[], Export],
+    ) -> None:
+        """`make_export`: what applications see of this resource, anew for each time it is primary."""
+        self.config = config
+        self.role = Role.INIT
+        self._log = ResourceLog(logging.getLogger(__name__), config.name, lambda: self.role)
+        self._around = Surroundings(config, launcher, logs, self._notify, self._log)
+        self._hooks = hooks
+        self._make_export = make_export
+        self._split_brain = False
+        self._changing = trio.Lock()
+        self._nursery: trio.Nursery
+        self._primary: PrimaryRole | None = None
+        self._secondary: SecondaryRole | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Runs until cancelled; then workers are killed and the image is gone. See `set_role` for the orderly way."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def set_role(self, role: Role, *, force: bool) -> Role:
+        """Returns the role before. Raises HastError: BusyError with the role unchanged if the image is in use, and
+        otherwise with `init` as the role, if the new one cannot be had. `force`: take and leave the role nevertheless.
+        """
+        async with self._changing:
+            before = self.role
+            if role is not before:
+                await self._leave(force)
+                reached = Role.INIT
+                try:
+                    await self._enter(role, force)
+                    reached = role
+                finally:
+                    self._become(reached)
+        return before
+
+    async def _leave(self, force: bool) -> None:
+        if self._primary is not None:
+            await self._primary.leave(force=force)
+            self._primary = None
+        if self._secondary is not None:
+            await self._secondary.drop()
+            self._secondary = None
+
+    async def _enter(self, role: Role, force: bool) -> None:
+        if role is Role.SECONDARY:
+            self._secondary = SecondaryRole(self._around, self._nursery)
+        elif role is Role.PRIMARY:
+            self._primary = await self._start_primary(force)
+
+    async def _start_primary(self, force: bool) -> PrimaryRole:
+        role = PrimaryRole(self._around, self._make_export())
+        within = self.config.timeout + _START_MARGIN
+        try:
+            with trio.fail_after(within):
+                await self._nursery.start(partial(self._be_primary, role, force=force))
+        except trio.TooSlowError:
+            raise SystemFailure(f"Resource did not become primary within {within:g} s.") from None
+        if role.finished.is_set():
+            raise SystemFailure("Resource became primary and failed at once; the log says why.")
+        return role
+
+    async def _be_primary(self, role: PrimaryRole, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
+        """What goes wrong before the role is had is for whoever asked for it; later it is for the log."""
+        try:
+            await role.run(force=force, task_status=task_status)
+        except HastError as error:
+            if not role.usable:
+                raise
+            self._log.error("%s", error)
+            if self._primary is role:
+                self._primary = None
+                self._become(Role.INIT)
+
+    def _become(self, role: Role) -> None:
+        if role is not self.role:
+            before, self.role = self.role, role
+            self._split_brain = False
+            self._log.info("Role changed from %s to %s.", before.word, role.word)
+            self._hooks.fire(self.config.exec, "role", self.config.name, before.word, role.word)
+
+    def _notify(self, event: Event) -> None:
+        if event is Event.SPLIT_BRAIN and self._split_brain:
+            return  # Told already: a secondary's worker finds it anew with every attempt to connect.
+        if event in (Event.CONNECT, Event.SPLIT_BRAIN):
+            self._split_brain = event is Event.SPLIT_BRAIN
+        self._hooks.fire(self.config.exec, event.value, self.config.name)
+
+    async def holders(self) -> list[str]:
+        """Who uses the image or the device of a primary."""
+        return await self._primary.holders() if self._primary is not None else []
+
+    async def drop_link(self) -> None:
+        async with self._changing:
+            if self._secondary is not None:
+                await self._secondary.drop()
+
+    async def accept_link(self, link: IncomingLink) -> None:
+        try:
+            async with self._changing:
+                if self._secondary is not None:
+                    await self._secondary.accept(link)
+        except HastError as error:
+            self._log.error("%s", error)
+        finally:
+            link.close()
+
+    async def status(self) -> ResourceStatus:
+        """In bounded time; what is wrong with the worker is said in the answer."""
+        answer = _configured(self.config)
+        answer.role = self.role.word
+        worker = self._worker()
+        answer.workerpid = 0 if worker is None else worker.pid
+        if worker is not None:
+            await _ask(worker, answer)
+        return answer
+
+    def _worker(self) -> Worker | None:
+        if self._primary is not None:
+            return self._primary.worker
+        return None if self._secondary is None else self._secondary.worker
+
+
+def _configured(config: ResourceConfig) -> ResourceStatus:
+    return ResourceStatus(
+        config.name,
+        provname=config.provider,
+        localpath=config.local,
+        remoteaddr="none" if config.remote is None else config.remote.text,
+        sourceaddr=None if config.source is None else config.source.text,
+        replication=config.replication.value,
+        checksum=config.checksum.value,
+        compression=config.compression.value,
+    )
+
+
+async def _ask(worker: Worker, answer: ResourceStatus) -> None:
+    try:
+        status = await worker.status()
+    except SystemFailure as error:
+        if not worker.ended.is_set():  # Otherwise there is just none at this moment.
+            answer.error, answer.errmsg = error.exit_code, str(error)
+        return
+    answer.status = status.status or None
+    answer.dirty, answer.extentsize, answer.keepdirty = status.dirty, status.extentsize, status.keepdirty
+    answer.stats = status.stats

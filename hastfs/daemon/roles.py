@@ -1,0 +1,211 @@
+"""What a resource does in each role, as long as it has it: which workers run, and what applications see.
+
+A primary's image outlives its workers: the supervisor holds the /dev/fuse descriptor, and a worker that died is
+replaced on it while requests wait in the kernel. A secondary's worker lives as long as its primary's link.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from dataclasses import dataclass
+
+import trio
+
+from hastfs.config.schema import ResourceConfig
+from hastfs.daemon.export import Export
+from hastfs.daemon.jobs import PassedFd, PrimaryJob, SecondaryJob
+from hastfs.daemon.launcher import Launcher
+from hastfs.daemon.listener import IncomingLink
+from hastfs.daemon.logs import LogSettings, ResourceLog
+from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
+from hastfs.errors import BusyError, HastError, SystemFailure
+from hastfs.resource.events import Notify
+
+MAX_DEATHS = 5
+"""Workers of a primary that may die within DEATHS_WITHIN before the role is given up: it would only go on dying."""
+
+DEATHS_WITHIN = 60.0
+"""Seconds."""
+
+_SLOWEST_RESTART = 2.0  # Seconds; the first one comes at once, since applications wait for it.
+_STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's worker to end in order.
+_SECONDARY_STOPS_WITHIN = 5.0  # Seconds.
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a role works with."""
+
+    config: ResourceConfig
+    launcher: Launcher
+    logs: LogSettings
+    notify: Notify
+    log: ResourceLog
+
+
+class PrimaryRole:
+    """One time of being primary, from `run`'s start to its end."""
+
+    def __init__(self, around: Surroundings, export: Export) -> None:
+        self.worker: Worker | None = None
+        self.usable = False
+        """Applications can use the image, and the device if there is one."""
+        self.finished = trio.Event()
+        self._around = around
+        self._export = export
+        self._leaving = trio.Lock()  # Held while it is open whether the role is left.
+        self._left = False
+        self._deaths: deque[float] = deque()
+
+    async def run(self, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
+        """started() when the image and the device can be used; returns when the role was left.
+
+        Raises the HastError for which it cannot be had, or be kept. Nothing is left behind in any case.
+        """
+        failure: HastError | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    await self._begin(nursery, force)
+                    task_status.started()
+                    await self._keep(nursery)
+                except HastError as error:
+                    failure = error
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._export.abandon()
+            self.finished.set()
+        if failure is not None:
+            raise failure
+
+    async def _begin(self, nursery: trio.Nursery, force: bool) -> None:
+        await self._export.mount()
+        self.worker = worker = await self._start_worker(nursery, force=force, taking_over=False)
+        await worker.wait_ready()
+        # Attaching reads the image: without a worker it would wait for ever.
+        await first(self._export.attach, worker.ended.wait)
+        if worker.ended.is_set():
+            raise WorkerFailed(worker.outcome)
+        self.usable = True
+
+    async def _start_worker(self, nursery: trio.Nursery, *, force: bool, taking_over: bool) -> Worker:
+        around, fuse = self._around, PassedFd(self._export.fuse_fd)
+
+        def job(link: socket.socket) -> PrimaryJob:
+            return PrimaryJob(around.config, around.logs, link, fuse, force, taking_over)
+
+        worker = await around.launcher.launch(job, around.notify)
+        nursery.start_soon(worker.run)
+        return worker
+
+    async def _keep(self, nursery: trio.Nursery) -> None:
+        """Replaces workers that die, until the role is left or cannot be kept."""
+        while True:
+            ended = await self._worker_end()
+            async with self._leaving:
+                if self._left:
+                    return
+                delay = self._judge(ended)
+            await trio.sleep(delay)
+            if not await self._replace_worker(nursery):
+                return
+
+    async def _worker_end(self) -> Ended:
+        if self.worker is None:
+            return Ended("Unable to start a worker.", os.EX_OSERR, True)
+        await self.worker.ended.wait()
+        return self.worker.outcome
+
+    def _judge(self, ended: Ended) -> float:
+        """Seconds until the next worker; raises if there is to be none."""
+        if ended.in_order:
+            raise SystemFailure("The image was unmounted by somebody else.")
+        if not ended.temporary:
+            raise WorkerFailed(ended)
+        now = trio.current_time()
+        self._deaths.append(now)
+        while now - self._deaths[0] > DEATHS_WITHIN:
+            self._deaths.popleft()
+        if len(self._deaths) >= MAX_DEATHS:
+            raise SystemFailure(f"{len(self._deaths)} workers died within {DEATHS_WITHIN:g} s: {ended.message}")
+        self._around.log.error("%s Starting another.", ended.message)
+        return min(0.1 * 2 ** (len(self._deaths) - 1), _SLOWEST_RESTART) if len(self._deaths) > 1 else 0.0
+
+    async def _replace_worker(self, nursery: trio.Nursery) -> bool:
+        """False: the role was left meanwhile."""
+        async with self._leaving:
+            if self._left:
+                return False
+            try:
+                # Not forced, even if the role was: that would declare data consistent which a resync was mending.
+                self.worker = await self._start_worker(nursery, force=False, taking_over=True)
+            except SystemFailure as error:
+                self.worker = None
+                self._around.log.error("%s", error)
+            return True
+
+    async def holders(self) -> list[str]:
+        """Who uses the image or the device, besides ourselves."""
+        return await self._export.holders({self.worker.pid} if self.worker else set())
+
+    async def leave(self, *, force: bool) -> None:
+        """Returns when the role is given up. BusyError if somebody uses the image or the device: unless `force`."""
+        async with self._leaving:
+            if not self.finished.is_set():
+                await self._take_away(force)
+                self._left = True
+                if self.worker is not None:
+                    await self.worker.stop(self._around.config.timeout + _STOP_MARGIN)
+        await self.finished.wait()
+
+    async def _take_away(self, force: bool) -> None:
+        holders = await self.holders()
+        if holders and not force:
+            raise BusyError(busy(self._around.config.name, holders))
+        if holders:
+            self._around.log.warning("Taken away while in use: %s.", "; ".join(holders))
+        await self._export.take_away(force=force)
+
+
+def busy(name: str, holders: list[str]) -> str:
+    """The refusal to take the disk of resource `name` away from those who use it."""
+    return f"Resource {name} is in use (-f to force): {'; '.join(holders)}."
+
+
+class SecondaryRole:
+    """One time of being secondary. Its workers run in `nursery`, which outlives them."""
+
+    def __init__(self, around: Surroundings, nursery: trio.Nursery) -> None:
+        self.worker: Worker | None = None
+        self._around = around
+        self._nursery = nursery
+        self._ended: Ended | None = None
+
+    async def accept(self, link: IncomingLink) -> None:
+        """A worker for a new link, in place of the one before. Raises SystemFailure if there cannot be one."""
+        await self.drop()
+        around = self._around
+
+        def job(ours: socket.socket) -> SecondaryJob:
+            sockets = link.first, link.second
+            return SecondaryJob(around.config, around.logs, ours, *sockets, link.joining, link.version)
+
+        self.worker = await around.launcher.launch(job, around.notify)
+        self._nursery.start_soon(self._watch, self.worker)
+
+    async def drop(self) -> None:
+        """Returns when no worker has the component any more."""
+        if self.worker is not None:
+            await self.worker.stop(_SECONDARY_STOPS_WITHIN)
+
+    async def _watch(self, worker: Worker) -> None:
+        await worker.run()
+        if self.worker is worker:
+            self.worker = None
+        before, self._ended = self._ended, worker.outcome
+        # A primary that is refused comes again and again: once per reason is enough.
+        quiet = self._ended.in_order or self._ended == before
+        (self._around.log.debug if quiet else self._around.log.error)("%s", self._ended.message)

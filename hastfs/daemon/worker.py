@@ -1,0 +1,133 @@
+"""The worker process: one resource's engine, and on a primary the lane that serves its image.
+
+It ends by itself when its supervisor is gone, when the image is unmounted, and when a secondary's link ends; what a
+crash at any moment leaves is for the next start's map and counters to mend.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import trio
+from setproctitle import setproctitle
+
+from hastfs.daemon import logs
+from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
+from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, Ready, StatusAnswer, Stop
+from hastfs.errors import HastError
+from hastfs.frontend import session
+from hastfs.resource import primary, secondary
+from hastfs.resource.events import Event
+from hastfs.resource.status import Status
+from hastfs.resource.waiting import plain_errors
+
+log = logging.getLogger(__name__)
+
+_TEMPORARY = (os.EX_OSERR, os.EX_TEMPFAIL)
+
+
+class _SupervisorGone(HastError):
+    """Nobody is left to report to."""
+
+
+def main(job: Job) -> None:
+    """Runs the job; exits with the failure's code."""
+    # hastd ends its workers in order; a signal to all of its processes must not come before that.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    setproctitle(f"hastd: {job.config.name} ({job.role.word})")
+    logs.setup(job.logs, resource=job.config.name, role=job.role.word)
+    link = LinkEnd(job.link)
+    try:
+        trio.run(_work, job, link)
+    except Exception as error:
+        failed = _failure(error)
+        link.send(failed)
+        sys.exit(failed.exit_code)
+
+
+def _failure(error: Exception) -> Failed:
+    """What to tell the supervisor, which logs it; an error of the program is logged here, with its traceback."""
+    if isinstance(error, HastError):
+        return Failed(str(error), error.exit_code, error.exit_code in _TEMPORARY)
+    log.critical("Worker failed.", exc_info=error)
+    return Failed(f"Worker failed: {error!r}.", os.EX_SOFTWARE, True)
+
+
+class _Engine:
+    """What the orders of the supervisor work on."""
+
+    def __init__(self) -> None:
+        self.stopping = trio.Event()
+        self.status: Callable[[], Status] = lambda: Status("", 0, 0, 0)
+
+
+async def _work(job: Job, link: LinkEnd) -> None:
+    engine = _Engine()
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, link, engine)
+            if isinstance(job, PrimaryJob):
+                await _be_primary(job, engine, link)
+            else:
+                await _be_secondary(job, engine, link)
+            nursery.cancel_scope.cancel()
+
+
+async def _obey(link: LinkEnd, engine: _Engine) -> None:
+    while (order := await link.receive()) is not None:
+        match order:
+            case AskStatus():
+                link.send(StatusAnswer(order.number, engine.status().as_dict()))
+            case Stop():
+                engine.stopping.set()
+    raise _SupervisorGone("The supervisor is gone.")
+
+
+def _notify(link: LinkEnd, event: Event) -> None:
+    link.send(Happened(event.value))
+
+
+async def _be_primary(job: PrimaryJob, engine: _Engine, link: LinkEnd) -> None:
+    notify = partial(_notify, link)
+    async with trio.open_nursery() as nursery:
+        volume = await nursery.start(partial(primary.run, job.config, force=job.force, notify=notify))
+        engine.status = volume.status
+        async with trio.open_nursery() as lane:
+            await lane.start(partial(_serve, job, volume, engine))
+            link.send(Ready())
+            await engine.stopping.wait()
+            lane.cancel_scope.cancel()
+        await volume.stop()
+
+
+async def _serve(
+    job: PrimaryJob, volume: primary.Primary, engine: _Engine, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """The lane. An image that is unmounted needs no engine any more."""
+    await session.serve(job.fuse.fd, volume, taking_over=job.taking_over, task_status=task_status)
+    engine.stopping.set()
+
+
+async def _be_secondary(job: SecondaryJob, engine: _Engine, link: LinkEnd) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_when, engine.stopping, nursery.cancel_scope)
+
+        async def serve(*, task_status: trio.TaskStatus[secondary.Secondary]) -> None:
+            notify = partial(_notify, link)
+            run = partial(secondary.run, job.config, job.first, job.second, job.joining, job.version, notify=notify)
+            await run(task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+        engine.status = (await nursery.start(serve)).status
+        link.send(Ready())
+
+
+async def _cancel_when(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()

@@ -1,0 +1,144 @@
+"""What supervisor and worker say to each other: JSON objects over a SOCK_SEQPACKET socket pair, one per packet.
+
+The end of the link means that the other process is gone: a worker then ends by itself, whatever killed its supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import trio
+
+from hastfs.errors import HastError
+from hastfs.resource.events import Event
+from hastfs.resource.status import Status
+
+log = logging.getLogger(__name__)
+
+_LARGEST = 64 * 1024  # bytes of a packet; a status has well under 2 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class AskStatus:
+    """To the worker: answer with a `StatusAnswer` of the same number."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """To the worker: end in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """From the worker: it serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """From the worker: something for the hooks."""
+
+    event: str
+
+    @property
+    def as_event(self) -> Event:
+        """Raises ValueError for a word that is none of ours."""
+        return Event(self.event)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusAnswer:
+    """From the worker."""
+
+    number: int
+    status: dict[str, Any]
+
+    @property
+    def as_status(self) -> Status:
+        """Raises TypeError if these are not the fields of a status."""
+        return Status.from_dict(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """From the worker, last: why it ends."""
+
+    message: str
+    exit_code: int
+    temporary: bool
+    """A new worker may do better."""
+
+
+Order: TypeAlias = AskStatus | Stop
+Report: TypeAlias = Ready | Happened | StatusAnswer | Failed
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (AskStatus, Stop, Ready, Happened, StatusAnswer, Failed)
+}
+
+
+class LinkError(HastError):
+    """The other process sent what is no message of ours."""
+
+
+def encode(message: Order | Report) -> bytes:
+    """One packet."""
+    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+
+
+def decode(packet: bytes) -> Order | Report:
+    """Raises LinkError."""
+    try:
+        fields = json.loads(packet)
+        kind = _KINDS[fields.pop("kind")]
+        message: Order | Report = kind(**fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LinkError(f"not a message between supervisor and worker: {packet[:80]!r}") from error
+    return message
+
+
+class LinkEnd:
+    """One end of the link, for one reader and any number of senders."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        sock.setblocking(False)
+
+    async def receive(self) -> Order | Report | None:
+        """The next message; None when the other process is gone."""
+        while True:
+            await trio.lowlevel.checkpoint()
+            try:
+                packet = self._socket.recv(_LARGEST)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except OSError:
+                return None
+            else:
+                return decode(packet) if packet else None
+
+    def send(self, message: Order | Report) -> None:
+        """Never waits: a process that does not read any more loses what does not fit into the socket's buffer.
+
+        Nothing is lost by that but words: hundreds of messages fit, and whoever expects an answer waits with a bound.
+        """
+        try:
+            self._socket.send(encode(message))
+        except BlockingIOError:
+            log.warning("The other process does not read its messages; %s is lost.", type(message).__name__)
+        except OSError:
+            pass  # Gone: its reader sees the end of the link.
+
+    def close(self) -> None:
+        """The other process sees the end of the link."""
+        self._socket.close()
+
+
+def socketpair() -> tuple[socket.socket, socket.socket]:
+    """(the supervisor's, the worker's)."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,0 +1,178 @@
+"""One running worker as the supervisor sees it: its process, its link, and how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from hastfs.daemon import workerlink
+from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, LinkError, Ready, StatusAnswer, Stop
+from hastfs.errors import HastError, SystemFailure
+from hastfs.resource.events import Notify
+from hastfs.resource.status import Status
+from hastfs.resource.waiting import plain_errors
+
+log = logging.getLogger(__name__)
+
+STATUS_WITHIN = 2.0
+"""Seconds a worker has to say its status; one that does not must not make `hastctl status` wait for long."""
+
+_EXITS_WITHIN = 5.0  # Seconds, after the worker closed its link or was killed.
+
+
+class Process(Protocol):
+    """What is needed of a `process.WorkerProcess`."""
+
+    pid: int
+
+    async def wait(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a worker ended."""
+
+    message: str
+    exit_code: int
+    temporary: bool
+    """A signal, an error of the program or a passing failure: a new worker may do better."""
+
+    @property
+    def in_order(self) -> bool:
+        return self.exit_code == 0
+
+
+class WorkerFailed(HastError):
+    """A worker ended before it was ready; carries the worker's own message and exit code."""
+
+    def __init__(self, ended: Ended) -> None:
+        super().__init__(ended.message)
+        self.exit_code = ended.exit_code if ended.exit_code > 0 else os.EX_SOFTWARE
+
+
+class Worker:
+    """Runs while `run` is running."""
+
+    def __init__(self, process: Process, link: LinkEnd, notify: Notify) -> None:
+        self.pid = process.pid
+        self.ended = trio.Event()
+        self.outcome = Ended("", 0, False)
+        """Valid once `ended` is set."""
+        self._process = process
+        self._link = link
+        self._notify = notify
+        self._ready = trio.Event()
+        self._failed: Failed | None = None
+        self._asked = 0
+        self._answers: dict[int, trio.MemorySendChannel[Status]] = {}
+
+    async def run(self) -> None:
+        """Returns when the process has ended. If cancelled, kills it."""
+        code = -int(signal.SIGKILL)
+        try:
+            await self._listen()
+            with trio.move_on_after(_EXITS_WITHIN):
+                code = await self._process.wait()
+                return
+            log.error("Worker process %d does not end; killed.", self.pid)
+        finally:
+            self._process.kill()
+            self._link.close()
+            with trio.move_on_after(_EXITS_WITHIN, shield=True):
+                code = await self._process.wait()
+            self._process.close()
+            self.outcome = _outcome(code, self._failed)
+            self.ended.set()
+
+    async def _listen(self) -> None:
+        """Takes the worker's reports until it closes the link."""
+        try:
+            while (report := await self._link.receive()) is not None:
+                self._take(report)
+        except (LinkError, ValueError, TypeError) as error:  # a word or a field that is none of ours
+            log.error("Worker process %d is killed: %s.", self.pid, error)
+            self._process.kill()
+
+    def _take(self, report: workerlink.Order | workerlink.Report) -> None:
+        match report:
+            case Ready():
+                self._ready.set()
+            case Happened():
+                self._notify(report.as_event)
+            case StatusAnswer():
+                if report.number in self._answers:
+                    self._answers[report.number].send_nowait(report.as_status)
+            case Failed():
+                self._failed = report
+            case _:
+                raise LinkError(f"a worker does not say {type(report).__name__}")
+
+    async def wait_ready(self) -> None:
+        """Returns when the worker serves; WorkerFailed if it ended instead."""
+        await first(self._ready.wait, self.ended.wait)
+        if self.ended.is_set():
+            raise WorkerFailed(self.outcome)
+
+    async def status(self) -> Status:
+        """SystemFailure if the worker does not answer in time or ends instead."""
+        self._asked += 1
+        number = self._asked
+        send, receive = trio.open_memory_channel[Status](1)
+        self._answers[number] = send
+        self._link.send(AskStatus(number))
+        answer: Status | None = None
+
+        async def take_answer() -> None:
+            nonlocal answer
+            answer = await receive.receive()
+
+        with trio.move_on_after(STATUS_WITHIN):
+            await first(take_answer, self.ended.wait)
+        del self._answers[number]
+        if answer is None:
+            raise SystemFailure(f"Worker process {self.pid} does not answer.")
+        return answer
+
+    async def stop(self, within: float) -> Ended:
+        """Ends the worker in order, or kills it after `within` seconds."""
+        self._link.send(Stop())
+        with trio.move_on_after(within):
+            await self.ended.wait()
+        if not self.ended.is_set():
+            log.error("Worker process %d does not stop within %g s; killed.", self.pid, within)
+            self._process.kill()
+            await self.ended.wait()
+        return self.outcome
+
+
+async def first(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Returns when one of the waits has returned; the others are cancelled. Raises the HastError of one as it is."""
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+
+            async def one(wait: Callable[[], Awaitable[object]]) -> None:
+                await wait()
+                nursery.cancel_scope.cancel()
+
+            for wait in waits:
+                nursery.start_soon(one, wait)
+
+
+def _outcome(code: int, failed: Failed | None) -> Ended:
+    if failed is not None:
+        return Ended(failed.message, failed.exit_code, failed.temporary)
+    if code < 0:
+        return Ended(f"Worker process killed (signal={-code}).", code, True)
+    if code > 0:
+        return Ended(f"Worker process exited ungracefully (exitcode={code}).", code, True)
+    return Ended("Worker process exited gracefully.", 0, False)

@@ -1,0 +1,69 @@
+"""Every error a user can meet, with the exit status hastctl and hastd end with.
+
+Exit statuses are those of sysexits(3), as hastctl(8) promises. A message names the resource, the file or the
+address it is about and, where there is something to do, what to do.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class HastError(Exception):
+    """Base of all errors that are reported as one line rather than as a traceback (EX_SOFTWARE)."""
+
+    exit_code = os.EX_SOFTWARE  # 70
+
+
+class UsageError(HastError):
+    """The command line is wrong."""
+
+    exit_code = os.EX_USAGE  # 64
+
+
+class DataError(HastError):
+    """An argument is well formed but does not fit: unknown resource, impossible size."""
+
+    exit_code = os.EX_DATAERR  # 65
+
+
+class ComponentError(HastError):
+    """A component cannot be opened or used: missing, too small, of another resource, damaged."""
+
+    exit_code = os.EX_NOINPUT  # 66
+
+
+class MetadataError(ComponentError):
+    """A component's metadata cannot be read or does not belong to the resource (255 in hastctl dump)."""
+
+    exit_code = 255
+
+
+class SystemFailure(HastError):
+    """The operating system refuses something we need: a port in use, no daemon to talk to."""
+
+    exit_code = os.EX_OSERR  # 71
+
+
+class ConfigMissing(HastError):
+    """The configuration file cannot be opened."""
+
+    exit_code = os.EX_OSFILE  # 72
+
+
+class BusyError(HastError):
+    """Something is in use; the same command may work later, or with -f."""
+
+    exit_code = os.EX_TEMPFAIL  # 75
+
+
+class ProtocolError(HastError):
+    """The other side sent what it must not send; the connection is dropped (promise 9)."""
+
+    exit_code = os.EX_PROTOCOL  # 76
+
+
+class ConfigError(HastError):
+    """The configuration file says something that cannot be used."""
+
+    exit_code = os.EX_CONFIG  # 78

@@ -1,0 +1,1 @@
+"""What the kernel sees of a resource: an image file (FUSE) and a block device on it (loop)."""

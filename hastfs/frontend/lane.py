@@ -1,0 +1,184 @@
+"""The express lane: READ, WRITE, FSYNC and FALLOCATE between /dev/fuse and a volume, without a task per request.
+
+A request is read, handed to the volume by call, and answered on /dev/fuse by the volume's callback, whenever that
+comes. Invariants:
+
+- a request is answered at most once, and never after `close`: by then the descriptor may be another file's;
+- a READ is answered with exactly the bytes asked for, cut at the disk's end only, or with an error;
+- what is not the lane's goes to `forward` byte for byte, and is answered by whoever gets it.
+
+INTERRUPT is dropped, which FUSE allows: the lane's requests end when the volume is done, and pyfuse3's handlers answer
+at once. (Forwarded, libfuse would keep one that names a request of the lane for ever.)
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+
+from hastfs.frontend import fuse_abi as abi
+from hastfs.frontend.spin import Spin
+from hastfs.volume import Buffer, Volume
+
+log = logging.getLogger(__name__)
+
+BATCH = 16
+"""Requests per look at /dev/fuse: enough to share the price of a network send, few enough to let others run."""
+
+
+class Lane:
+    """Serves the requests of one /dev/fuse descriptor, which must be non-blocking and stays the caller's."""
+
+    def __init__(self, fd: int, volume: Volume, forward: Callable[[bytes], None]) -> None:
+        self._fd = fd
+        self._open = True
+        self._volume = volume
+        self._size = volume.size
+        self._forward = forward
+        self._request = bytearray(abi.RECEIVE_SIZE)
+        self._view = memoryview(self._request)
+        self._into = [self._request]
+
+    async def run(self) -> None:
+        """Serves until the file system is unmounted or its connection aborted."""
+        spin = Spin()
+        while True:
+            served = self.serve_batch()
+            if served is None:
+                return
+            if served:
+                spin.worked()
+            await spin.pause(self._fd)
+
+    def close(self) -> None:
+        """From now on nothing is written to the descriptor: late answers of the volume are dropped."""
+        self._open = False
+
+    def resend(self) -> None:
+        """Asks the kernel for all requests again that were handed out and not answered.
+
+        Raises OSError (EINVAL) on kernels before Linux 6.9.
+        """
+        os.write(self._fd, abi.resend_notification())
+
+    def serve_batch(self) -> int | None:
+        """Takes what is there, up to `BATCH` requests; returns how many, None when the file system is gone."""
+        served = 0
+        for _ in range(BATCH):
+            try:
+                length = os.readv(self._fd, self._into)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
+                    return None
+                if error.errno == errno.ENOENT:  # this request was given up in the moment it was read
+                    continue
+                raise
+            self._serve(length)
+            served += 1
+        if served:
+            self._volume.submit()
+        return served
+
+    def answer(self, message: bytes) -> None:
+        """Writes one complete answer; one that nobody waits for any more is dropped."""
+        if not self._open:
+            return
+        try:
+            os.write(self._fd, message)
+        except OSError as error:
+            self._undeliverable(error)
+
+    def _serve(self, length: int) -> None:
+        opcode, unique = abi.REQUEST_HEAD.unpack_from(self._request)
+        if opcode == abi.FUSE_WRITE:
+            self._write(unique)
+        elif opcode == abi.FUSE_READ:
+            self._read(unique)
+        elif opcode == abi.FUSE_FSYNC:
+            self._volume.flush(partial(self._done, unique))
+        elif opcode == abi.FUSE_FALLOCATE:
+            self._fallocate(unique)
+        elif opcode == abi.FUSE_INIT:
+            self.answer(abi.init_answer(unique))
+        elif opcode != abi.FUSE_INTERRUPT:
+            self._forward(bytes(self._view[:length]))
+
+    def _write(self, unique: int) -> None:
+        offset, length = abi.IO_RANGE.unpack_from(self._request, abi.IN_HEADER.size)
+        if offset + length > self._size:
+            self._write_across_end(unique, offset)
+            return
+        data = self._view[abi.DATA_OFFSET : abi.DATA_OFFSET + length]
+        self._volume.write(offset, data, partial(self._written, unique, length))
+
+    def _write_across_end(self, unique: int, offset: int) -> None:
+        """As a block device does: what fits is written, and at the end there is no space."""
+        room = self._size - offset
+        if room <= 0:
+            self.answer(abi.failure(unique, errno.ENOSPC))
+            return
+        data = self._view[abi.DATA_OFFSET : abi.DATA_OFFSET + room]
+        (flags,) = abi.IO_FLAGS.unpack_from(self._request, abi.IN_HEADER.size)
+        # Direct I/O has no short writes in FUSE (the kernel makes EIO of one), so there the error comes at once.
+        done = partial(self._full, unique) if flags & os.O_DIRECT else partial(self._written, unique, room)
+        self._volume.write(offset, data, done)
+
+    def _read(self, unique: int) -> None:
+        offset, length = abi.IO_RANGE.unpack_from(self._request, abi.IN_HEADER.size)
+        room = self._size - offset
+        if length > room:
+            if room <= 0:
+                self.answer(abi.success(unique))  # no bytes: the end of the file
+                return
+            length = room
+        self._volume.read(offset, length, partial(self._data, unique, length))
+
+    def _fallocate(self, unique: int) -> None:
+        offset, length, mode = abi.FALLOCATE_IN.unpack_from(self._request, abi.IN_HEADER.size)
+        asked = abi.allocation(mode)
+        if asked is None:
+            self.answer(abi.failure(unique, errno.EOPNOTSUPP))
+            return
+        room = self._size - offset
+        if length > room:
+            if asked.may_grow:
+                self.answer(abi.failure(unique, errno.ENOSPC))
+                return
+            if room <= 0:
+                self.answer(abi.success(unique))
+                return
+            length = room
+        allocated = asked.zeroing is abi.Zeroing.ZERO
+        self._volume.discard(offset, length, partial(self._done, unique), allocated=allocated)
+
+    def _done(self, unique: int, error: int) -> None:
+        self.answer(abi.failure(unique, error) if error else abi.success(unique))
+
+    def _written(self, unique: int, length: int, error: int) -> None:
+        self.answer(abi.failure(unique, error) if error else abi.written(unique, length))
+
+    def _full(self, unique: int, error: int) -> None:
+        self.answer(abi.failure(unique, error or errno.ENOSPC))
+
+    def _data(self, unique: int, length: int, error: int, data: Buffer) -> None:
+        if not error and len(data) != length:
+            log.error("A read of %d bytes brought %d: answered with EIO.", length, len(data))
+            error = errno.EIO
+        if error:
+            self.answer(abi.failure(unique, error))
+        elif self._open:
+            try:
+                os.writev(self._fd, (abi.data_header(unique, length), data))
+            except OSError as failure:
+                self._undeliverable(failure)
+
+    @staticmethod
+    def _undeliverable(error: OSError) -> None:
+        """ENOENT: the request was aborted. ENODEV, EPERM: the file system is gone. In each case nobody waits."""
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EPERM):
+            raise error

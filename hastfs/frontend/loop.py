@@ -1,0 +1,202 @@
+"""The image as a block device: loop(4) by ioctl, and the link /dev/hast/NAME to it.
+
+Functions that touch a device block while the kernel asks the image's server: call them on a thread of their own. (An
+ioctl releases the interpreter's lock.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import logging
+import os
+import re
+import struct
+
+from hastfs.errors import BusyError, SystemFailure
+from hastfs.model import SECTOR_SIZE
+
+log = logging.getLogger(__name__)
+
+# linux/loop.h
+_LOOP_CLR_FD = 0x4C01
+_LOOP_CONFIGURE = 0x4C0A  # Linux 5.8
+_LOOP_CTL_GET_FREE = 0x4C82
+_LO_FLAGS_DIRECT_IO = 16
+_LO_NAME_SIZE = 64
+
+_LOOP_INFO64 = struct.Struct("=QQQQQIIII64s64s32sQQ")
+"""lo_device, lo_inode, lo_rdevice, lo_offset, lo_sizelimit, lo_number, lo_encrypt_type, lo_encrypt_key_size, lo_flags,
+lo_file_name, lo_crypt_name, lo_encrypt_key, lo_init[2]."""
+
+_LOOP_CONFIG = struct.Struct(f"=II{_LOOP_INFO64.size}s64x")
+"""fd, block_size, info."""
+
+_ATTEMPTS = 64
+"""Somebody else may take the free device that the kernel named; not that often in a row, though."""
+
+_DEVICE = re.compile(r"/dev/(loop\d+)")
+
+
+def attach(image: str, direct_io: bool = True) -> str:
+    """Attaches a free loop device to `image` and returns its path, /dev/loopN.
+
+    With `direct_io` the device bypasses the image's page cache, so that data is not cached twice; where the kernel
+    cannot, that is logged as a warning. Raises SystemFailure if there is no device or the image cannot be opened.
+    """
+    image = os.path.abspath(image)
+    try:
+        fd = os.open(image, os.O_RDWR | os.O_CLOEXEC | (os.O_DIRECT if direct_io else 0))
+    except OSError as error:
+        raise SystemFailure(f"Unable to open {image} for a loop device: {error.strerror}.") from error
+    try:
+        device = _attach_fd(fd, image, direct_io)
+    except OSError as error:
+        raise SystemFailure(f"Unable to attach a loop device to {image}: {error.strerror}.") from error
+    finally:
+        os.close(fd)
+    if direct_io and not uses_direct_io(device):
+        log.warning("%s on %s runs without direct I/O: data is cached twice.", device, image)
+    return device
+
+
+def detach(device: str) -> bool:
+    """Detaches `device`; one that is not attached is fine.
+
+    Returns False if it is in use: the kernel then detaches it when its last user closes it. Raises SystemFailure if the
+    system refuses.
+    """
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, _LOOP_CLR_FD)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        if error.errno not in (errno.ENXIO, errno.ENOENT):
+            raise SystemFailure(f"Unable to detach {device}: {error.strerror}.") from error
+    return backing(device) is None
+
+
+def backing(device: str) -> str | None:
+    """The file that `device` is attached to, as the kernel names it; None if it is not attached."""
+    return _loop_attribute(device, "backing_file")
+
+
+def uses_direct_io(device: str) -> bool:
+    """Whether `device` is attached and bypasses the page cache of its file."""
+    return _loop_attribute(device, "dio") == "1"
+
+
+def find(image: str) -> list[str]:
+    """The loop devices that are attached to `image`."""
+    image = os.path.abspath(image)
+    devices = [f"/dev/{os.path.basename(path)}" for path in glob.glob("/sys/block/loop*")]
+    return sorted((device for device in devices if backing(device) == image), key=lambda device: int(device[9:]))
+
+
+def link(device: str, link_path: str) -> None:
+    """Makes `link_path` (/dev/hast/NAME) a symbolic link to `device`, in one step.
+
+    Replaces a link that leads nowhere (no such device, or one that is not attached) or to the same image. Raises
+    BusyError if the name is taken by anything else, SystemFailure if the system refuses.
+    """
+    temporary = f"{link_path}.{os.getpid()}~"
+    try:
+        _check_replaceable(device, link_path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        _symlink(device, temporary)
+        os.replace(temporary, link_path)
+    except OSError as error:
+        raise SystemFailure(f"Unable to make the link {link_path}: {error.strerror}.") from error
+
+
+def unlink(link_path: str, device: str | None = None) -> None:
+    """Removes the link, and its directory if that is empty then; no link there is fine.
+
+    With `device`, a link that leads elsewhere by now is somebody else's, and stays. So does anything that is no link.
+    Raises SystemFailure if the system refuses.
+    """
+    try:
+        target = os.readlink(link_path)
+    except OSError:  # not there, or no link
+        return
+    if device is not None and target != device:
+        return
+    try:
+        os.unlink(link_path)
+    except OSError as error:
+        raise SystemFailure(f"Unable to remove the link {link_path}: {error.strerror}.") from error
+    with contextlib.suppress(OSError):
+        os.rmdir(os.path.dirname(link_path))
+
+
+def _attach_fd(fd: int, image: str, direct_io: bool) -> str:
+    flags = _LO_FLAGS_DIRECT_IO if direct_io else 0
+    name = os.fsencode(image)[: _LO_NAME_SIZE - 1]
+    info = _LOOP_INFO64.pack(0, 0, 0, 0, 0, 0, 0, 0, flags, name, b"", b"", 0, 0)
+    config = bytearray(_LOOP_CONFIG.pack(fd, SECTOR_SIZE, info))
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for _ in range(_ATTEMPTS):
+            device = f"/dev/loop{fcntl.ioctl(control, _LOOP_CTL_GET_FREE)}"
+            if _configure(device, config):
+                return device
+    finally:
+        os.close(control)
+    raise OSError(errno.EBUSY, "others take every free device")
+
+
+def _configure(device: str, config: bytearray) -> bool:
+    """False: somebody else was faster."""
+    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _LOOP_CONFIGURE, config)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return False
+        raise
+    finally:
+        os.close(fd)
+    return True
+
+
+def _loop_attribute(device: str, name: str) -> str | None:
+    match = _DEVICE.fullmatch(device)
+    if match is None:
+        return None
+    try:
+        with open(f"/sys/block/{match[1]}/loop/{name}", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read().removesuffix("\n")
+    except OSError:  # not attached, or just being detached
+        return None
+
+
+def _symlink(device: str, path: str) -> None:
+    """Makes the directory as well; a worker that removes its last link may take it away in between."""
+    while True:
+        os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.symlink(device, path)
+            return
+
+
+def _check_replaceable(device: str, link_path: str) -> None:
+    try:
+        target = os.readlink(link_path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise BusyError(f"{link_path} exists and is no symbolic link: it is not replaced.") from error
+        raise
+    if target == device or not os.path.exists(link_path):
+        return
+    if _DEVICE.fullmatch(target) and backing(target) in (None, backing(device)):
+        return
+    raise BusyError(f"{link_path} leads to {target}, which is in use: it is not replaced.")

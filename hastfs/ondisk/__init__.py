@@ -1,0 +1,1 @@
+"""What is on a component besides the data, as plain values: layout, metadata, activemap."""

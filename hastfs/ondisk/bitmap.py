@@ -1,0 +1,120 @@
+"""A bitmap that costs memory only where bits are set, in the pages in which it is written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+PAGE_SIZE = 4096
+"""Bytes of one page: the unit in which a changed map is written."""
+
+PAGE_BITS = PAGE_SIZE * 8
+
+
+class Bitmap:
+    """`nbits` bits, all clear at first. Bit n is bit n % 8 (least significant first) of byte n // 8, as on disk."""
+
+    def __init__(self, nbits: int) -> None:
+        self.nbits = nbits
+        self._pages: dict[int, bytearray] = {}
+
+    def __contains__(self, bit: int) -> bool:
+        page = self._pages.get(bit // PAGE_BITS)
+        return page is not None and bool(page[bit % PAGE_BITS >> 3] & 1 << (bit & 7))
+
+    def __bool__(self) -> bool:
+        return bool(self._pages)
+
+    def __len__(self) -> int:
+        return sum(int.from_bytes(page, "little").bit_count() for page in self._pages.values())
+
+    def __iter__(self) -> Iterator[int]:
+        bit = self.next_set(0)
+        while bit is not None:
+            yield bit
+            bit = self.next_set(bit + 1)
+
+    def add(self, bit: int) -> None:
+        """Sets one bit."""
+        if not 0 <= bit < self.nbits:
+            raise IndexError(f"bit {bit} of a map of {self.nbits}")
+        page = self._pages.get(bit // PAGE_BITS)
+        if page is None:
+            page = self._pages[bit // PAGE_BITS] = bytearray(PAGE_SIZE)
+        page[bit % PAGE_BITS >> 3] |= 1 << (bit & 7)
+
+    def discard(self, bit: int) -> None:
+        """Clears one bit."""
+        number = bit // PAGE_BITS
+        page = self._pages.get(number)
+        if page is None:
+            return
+        page[bit % PAGE_BITS >> 3] &= ~(1 << (bit & 7))
+        if not any(page):
+            del self._pages[number]
+
+    def clear(self) -> None:
+        """Clears every bit."""
+        self._pages.clear()
+
+    def fill(self) -> None:
+        """Sets every bit."""
+        self.merge(b"\xff" * ((self.nbits + 7) // 8))
+
+    def merge(self, data: bytes) -> None:
+        """Sets every bit that is set in `data` (a map as on disk); bits past the end are padding and ignored."""
+        for start in range(0, min(len(data), (self.nbits + 7) // 8), PAGE_SIZE):
+            self.merge_page(start // PAGE_SIZE, data[start : start + PAGE_SIZE])
+
+    def merge_page(self, number: int, data: bytes) -> None:
+        """Sets every bit that is set in `data`, the content of page `number` (or its beginning)."""
+        bits = int.from_bytes(data, "little") & (1 << max(0, min(PAGE_BITS, self.nbits - number * PAGE_BITS))) - 1
+        if not bits:
+            return
+        old = self._pages.get(number)
+        if old is not None:
+            bits |= int.from_bytes(old, "little")
+        self._pages[number] = bytearray(bits.to_bytes(PAGE_SIZE, "little"))
+
+    def intersect_page(self, number: int, data: bytes) -> None:
+        """Clears every bit of page `number` that is not set in `data`."""
+        self.replace_page(number, data, mask=self.page(number))
+
+    def replace_page(self, number: int, data: bytes, *, mask: bytes | None = None) -> None:
+        """Makes page `number` equal to `data` (and, with a `mask`, clear where the mask is)."""
+        bits = int.from_bytes(data, "little")
+        if mask is not None:
+            bits &= int.from_bytes(mask, "little")
+        self._pages.pop(number, None)
+        self.merge_page(number, bits.to_bytes(PAGE_SIZE, "little"))
+
+    def page(self, number: int) -> bytes:
+        """The content of page `number`: 4096 bytes."""
+        page = self._pages.get(number)
+        return bytes(PAGE_SIZE) if page is None else bytes(page)
+
+    def pages(self) -> list[int]:
+        """The numbers of the pages with a bit set, ascending."""
+        return sorted(self._pages)
+
+    def next_set(self, start: int) -> int | None:
+        """The first set bit at or after `start`, or None."""
+        for number in self._numbers_from(start // PAGE_BITS):
+            page = self._pages[number]
+            first = max(0, start - number * PAGE_BITS)
+            bits = int.from_bytes(page[first >> 3 :], "little") >> (first & 7)
+            if bits:
+                return number * PAGE_BITS + first + (bits & -bits).bit_length() - 1
+        return None
+
+    def _numbers_from(self, first: int) -> Iterator[int]:
+        if first in self._pages:  # the usual case: no need to look at all the others
+            yield first
+            first += 1
+        yield from sorted(number for number in self._pages if number >= first)
+
+    def to_bytes(self, size: int) -> bytes:
+        """The whole map as on disk, `size` bytes."""
+        data = bytearray(size)
+        for number, page in self._pages.items():
+            data[number * PAGE_SIZE : (number + 1) * PAGE_SIZE] = page
+        return bytes(data[:size])

@@ -1,0 +1,70 @@
+"""One byte stream to the other node: the seam to the network."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from hastfs.volume import Buffer
+
+SPIN = 100e-6
+"""Seconds to look again and again after the last data before sleeping: waking up costs more than the work."""
+
+_SOCKET_BUFFER = 4 << 20  # bytes; the kernel may grant less (net.core.rmem_max)
+
+
+class Channel(Protocol):
+    """Non-blocking, ordered, reliable. Every call may raise OSError when the connection is broken."""
+
+    def receive_into(self, room: memoryview) -> int:
+        """Bytes received, 0 at the end of the stream. BlockingIOError when there is nothing yet."""
+
+    def send(self, pieces: Sequence[Buffer]) -> int:
+        """How many bytes of the pieces (at most 1024) were taken. BlockingIOError when none fits now."""
+
+    async def readable(self) -> None:
+        """Returns when `receive_into` is worth trying again."""
+
+    async def writable(self) -> None:
+        """Returns when `send` is worth trying again."""
+
+    def close(self) -> None: ...
+
+
+class SocketChannel:
+    """A connected TCP socket. `timeout` seconds without an acknowledgement of sent data break the connection."""
+
+    def __init__(self, sock: socket.socket, timeout: int) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout * 1000)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
+        self._socket = sock
+        self._last = 0.0
+
+    def receive_into(self, room: memoryview) -> int:
+        received = self._socket.recv_into(room)
+        self._last = time.perf_counter()
+        return received
+
+    def send(self, pieces: Sequence[Buffer]) -> int:
+        return self._socket.sendmsg(pieces)
+
+    async def readable(self) -> None:
+        if time.perf_counter() - self._last < SPIN:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.wait_readable(self._socket)
+
+    async def writable(self) -> None:
+        await trio.lowlevel.wait_writable(self._socket)
+
+    def close(self) -> None:
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()

@@ -1,0 +1,230 @@
+"""A node's copy of the disk: a regular file or a block device (the only I/O on it).
+
+`Component` is the seam: the engines know nothing else of a disk, and the simulation has its own. `FileComponent` is
+the real one. Everything is asked by call and answered by callback, as in `hastfs.volume`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hastfs.errors import BusyError, ComponentError
+from hastfs.ondisk.layout import METADATA_SIZE, Layout
+from hastfs.resource.iopool import IOPool
+from hastfs.volume import Buffer, Done, ReadDone
+
+Piece = tuple[int, bytes]
+"""A position on the component in bytes, and what is to be written there."""
+
+_KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
+_BLKGETSIZE64 = 0x80081272  # linux/fs.h
+_RWF_DSYNC, _RWF_NOWAIT = os.RWF_DSYNC, os.RWF_NOWAIT
+_ZERO_CHUNK = bytes(1 << 20)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Component(Protocol):
+    """What the engines ask of a disk. Offsets of data requests count from the start of the data area."""
+
+    path: str
+    layout: Layout
+
+    def read(self, offset: int, length: int, done: ReadDone) -> None: ...
+
+    def write(self, offset: int, data: Buffer, done: Done) -> None:
+        """`data` must stay as it is until `done`."""
+
+    def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
+        """The range reads as zeros. `allocated`: space that is reserved stays so; holes stay holes either way."""
+
+    def flush(self, done: Done) -> None:
+        """All writes that are done are on stable storage."""
+
+    def next_data(self, offset: int) -> int:
+        """The first byte at or after `offset` that is not in a hole; the data area's end if there is none."""
+
+    def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
+        """Metadata and map: the pieces are written in order, each on stable storage before the next (if `flush`).
+
+        Positions count from the start of the component. Other dirty data is not dragged along (RWF_DSYNC).
+        """
+
+    def close(self) -> None: ...
+
+
+class FileComponent:
+    """A component on a regular file or a block device, opened and locked by `open_component`."""
+
+    def __init__(self, path: str, fd: int, layout: Layout) -> None:
+        self.path = path
+        self.layout = layout
+        self._fd = fd
+        self._base = layout.localoff
+        self._pool = IOPool(4, "component")
+        # Data and metadata must not wait for each other: a flush of gigabytes takes seconds.
+        self._metadata_pool = IOPool(1, "metadata")
+        self._nowait = True
+
+    def read(self, offset: int, length: int, done: ReadDone) -> None:
+        if self._nowait:
+            data = bytearray(length)
+            try:
+                if os.preadv(self._fd, [data], self._base + offset, _RWF_NOWAIT) == length:
+                    done(0, data)
+                    return
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                if error.errno != errno.EOPNOTSUPP:
+                    done(error.errno or errno.EIO, b"")
+                    return
+                self._nowait = False  # tmpfs: what it has is in memory anyway
+        self._pool.submit(lambda: self._pread(length, offset), lambda result: _finish_read(result, done))
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        data = os.pread(self._fd, length, self._base + offset)
+        while len(data) < length:
+            more = os.pread(self._fd, length - len(data), self._base + offset + len(data))
+            if not more:
+                raise OSError(errno.EIO, f"{self.path} ends early: it was {self.layout.mediasize} bytes")
+            data += more
+        return data
+
+    def write(self, offset: int, data: Buffer, done: Done) -> None:
+        try:
+            _pwrite(self._fd, data, self._base + offset)
+        except OSError as error:
+            done(error.errno or errno.EIO)
+        else:
+            done(0)
+
+    def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
+        self._pool.submit(lambda: self._zero(offset, length, allocated), lambda result: _finish(result, done))
+
+    def _zero(self, offset: int, length: int, allocated: bool) -> None:
+        mode = _ZERO_RANGE if allocated else _PUNCH_HOLE
+        position, end = self._base + offset, self._base + offset + length
+        while (position := self._seek(position, os.SEEK_DATA, end)) < end:
+            hole = self._seek(position, os.SEEK_HOLE, end)
+            if not self._fallocate(mode | _KEEP_SIZE, position, hole - position):
+                self._write_zeros(position, hole)
+            position = hole
+
+    def _seek(self, position: int, whence: int, end: int) -> int:
+        try:
+            return min(os.lseek(self._fd, position, whence), end)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return end
+            # A block device knows of no holes: all of it is data.
+            return position if whence == os.SEEK_DATA else end
+
+    def _fallocate(self, mode: int, position: int, length: int) -> bool:
+        arguments = ctypes.c_int(mode), ctypes.c_long(position), ctypes.c_long(length)
+        if _libc.fallocate(self._fd, *arguments) == 0:
+            return True
+        code = ctypes.get_errno()
+        if code in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            return False
+        raise OSError(code, os.strerror(code))
+
+    def _write_zeros(self, position: int, end: int) -> None:
+        while position < end:
+            length = min(len(_ZERO_CHUNK), end - position)
+            _pwrite(self._fd, memoryview(_ZERO_CHUNK)[:length], position)
+            position += length
+
+    def flush(self, done: Done) -> None:
+        self._pool.submit(lambda: os.fdatasync(self._fd), lambda result: _finish(result, done))
+
+    def next_data(self, offset: int) -> int:
+        end = self._base + self.layout.datasize
+        return self._seek(self._base + offset, os.SEEK_DATA, end) - self._base
+
+    def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
+        flags = _RWF_DSYNC if flush else 0
+
+        def write() -> None:
+            for position, data in pieces:
+                if os.pwritev(self._fd, [data], position, flags) != len(data):
+                    raise OSError(errno.EIO, f"short write of metadata on {self.path}")
+
+        self._metadata_pool.submit(write, lambda result: _finish(result, done))
+
+    def read_head(self, length: int) -> bytes:
+        """The first `length` bytes of the component (metadata and map). Blocking; OSError."""
+        return os.pread(self._fd, length, 0)
+
+    def close(self) -> None:
+        """Gives up the lock. Whatever is still under way in a thread keeps the descriptor until it is over."""
+        self._pool.close()
+        self._metadata_pool.close()
+        os.close(self._fd)
+
+
+def _finish(result: object, done: Done) -> None:
+    done((result.errno or errno.EIO) if isinstance(result, OSError) else 0)
+
+
+def _finish_read(result: bytes | OSError, done: ReadDone) -> None:
+    if isinstance(result, OSError):
+        done(result.errno or errno.EIO, b"")
+    else:
+        done(0, result)
+
+
+def _pwrite(fd: int, data: Buffer, position: int) -> None:
+    written = os.pwrite(fd, data, position)
+    while written < len(data):
+        more = os.pwrite(fd, memoryview(data)[written:], position + written)
+        if not more:
+            raise OSError(errno.EIO, "short write")
+        written += more
+
+
+def open_locked(path: str) -> int:
+    """A descriptor, read-write, of a component that nobody else has open (flock).
+
+    Raises ComponentError if it cannot be opened, BusyError if it is locked.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise ComponentError(f"Unable to open {path}: {error.strerror}.") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise BusyError(f"{path} is in use: another hastd or hastctl has it locked.") from error
+    return fd
+
+
+def media_size(fd: int, path: str) -> int:
+    """Bytes of a regular file or block device. Raises ComponentError for anything else."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return os.fstat(fd).st_size
+    if stat.S_ISBLK(mode):
+        size = fcntl.ioctl(fd, _BLKGETSIZE64, bytes(8))
+        return int.from_bytes(size, "little")
+    raise ComponentError(f"{path} is neither a regular file nor a block device.")
+
+
+def read_head(fd: int, path: str) -> bytes:
+    """The metadata block, METADATA_SIZE bytes. Raises ComponentError."""
+    try:
+        head = os.pread(fd, METADATA_SIZE, 0)
+    except OSError as error:
+        raise ComponentError(f"Unable to read metadata from {path}: {error.strerror}.") from error
+    if len(head) < METADATA_SIZE:
+        raise ComponentError(f"{path} is too small to be a component: {len(head)} bytes.")
+    return head
+
+
+ComponentFactory = Callable[[str], FileComponent]

@@ -1,0 +1,129 @@
+"""The primary's side of the handshake: from two fresh connections to a link's terms (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import trio
+
+from hastfs.address import Address
+from hastfs.errors import HastError, ProtocolError
+from hastfs.model import PROTOCOL_VERSION
+from hastfs.protocol.frame import Frame, FrameReader
+from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
+from hastfs.resource.channel import Channel, SocketChannel
+from hastfs.resource.link import LinkLost
+from hastfs.volume import Buffer
+
+Dial: TypeAlias = Callable[[], Awaitable[Channel]]
+"""Opens one more connection to the other node. Raises OSError."""
+
+_MAX_NV = 4096  # bytes of a handshake message's list
+
+
+class Refused(HastError):
+    """The other node says no. `wait`: because it is primary itself."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.errmsg)
+        self.wait = refusal.wait
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """Both connections, and what each side said of itself."""
+
+    outgoing: Channel
+    incoming: Channel
+    version: int
+    joining: Joining
+    terms: Terms
+
+
+async def connect(
+    dial: Dial, resource: str, prepare: Callable[[int, bytes], Awaitable[Joining]], max_map: int
+) -> Connected:
+    """Steps 1 to 4. `prepare(version, token)` says what we are in step 3; `max_map` bounds the peer's map (bytes).
+
+    Raises Refused, ProtocolError, LinkLost (closed by the peer), OSError. Closes what it opened if it fails.
+    """
+    outgoing = await dial()
+    incoming: Channel | None = None
+    try:
+        await send_frame(outgoing, Hello(resource, PROTOCOL_VERSION).encode())
+        reader = FrameReader(_MAX_NV, max_map)
+        welcome = Welcome.decode(await receive_frame(outgoing, reader))
+        if isinstance(welcome, Refusal):
+            raise Refused(welcome)
+        joining = await prepare(welcome.version, welcome.token)
+        incoming = await dial()
+        await send_frame(incoming, joining.encode())
+        terms = Terms.decode(await receive_frame(outgoing, reader), max_map)
+        if isinstance(terms, Refusal):
+            raise Refused(terms)
+        if reader.pending:
+            raise ProtocolError("data on the first connection after the handshake")
+    except BaseException:
+        outgoing.close()
+        if incoming is not None:
+            incoming.close()
+        raise
+    return Connected(outgoing, incoming, welcome.version, joining, terms)
+
+
+async def send_frame(channel: Channel, frame: list[Buffer]) -> None:
+    """Sends one message, waiting as long as it takes."""
+    rest = memoryview(b"".join(frame))
+    while rest:
+        try:
+            rest = rest[channel.send([rest]) :]
+        except BlockingIOError:
+            await channel.writable()
+
+
+async def receive_frame(channel: Channel, reader: FrameReader) -> Frame:
+    """The next message. Raises LinkLost at the end of the stream."""
+    while (frame := reader.next()) is None:
+        try:
+            count = channel.receive_into(reader.buffer())
+        except BlockingIOError:
+            await channel.readable()
+            continue
+        if not count:
+            raise LinkLost("closed by the other node during the handshake")
+        reader.received(count)
+    return frame
+
+
+def dialer(remote: Address, source: Address | None, timeout: int) -> Dial:
+    """A Dial over TCP to `remote`, from `source` if given. `timeout` in seconds, for unacknowledged data."""
+
+    async def dial() -> Channel:
+        family = {4: socket.AF_INET, 6: socket.AF_INET6, None: socket.AF_UNSPEC}[remote.family]
+        found = await trio.socket.getaddrinfo(remote.host, remote.port, family, socket.SOCK_STREAM)
+        failure: OSError = OSError(f"{remote.text} has no address")
+        for kind, _, protocol, _, target in found:
+            sock = trio.socket.socket(kind, socket.SOCK_STREAM, protocol)
+            try:
+                if source is not None:
+                    await sock.bind((source.host, source.port))
+                await sock.connect(target)
+            except OSError as error:
+                sock.close()
+                failure = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return SocketChannel(detached(sock), timeout)
+        raise failure
+
+    return dial
+
+
+def detached(sock: trio.socket.SocketType) -> socket.socket:
+    """The same connection as a socket of the standard library."""
+    return socket.socket(sock.family, sock.type, sock.proto, fileno=sock.detach())

@@ -1,0 +1,253 @@
+"""Keeps the primary linked to the other node: connects, judges what it says, serves the link, begins again."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from hastfs.errors import BusyError, HastError, ProtocolError
+from hastfs.model import Consistency, SyncSource
+from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
+from hastfs.protocol.verdict import Facts, SplitBrain, decide
+from hastfs.resource.alone import random_id
+from hastfs.resource.connecting import Connected, Dial, Refused, connect
+from hastfs.resource.events import Event, Notify
+from hastfs.resource.link import Link, LinkLost
+from hastfs.resource.synchronizer import Synchronizer
+from hastfs.resource.waiting import plain_errors
+from hastfs.volume import Done
+
+if TYPE_CHECKING:
+    from hastfs.resource.primary import Primary
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT = 2.0
+"""Seconds a starting primary waits for an answer of the other node before it goes on alone."""
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
+"""Seconds between attempts to connect: doubled each time (the original: always 10)."""
+
+_LARGEST_MAP = 16 << 20
+"""Bytes of a peer's map that are accepted at least: with another extent size it may be longer than ours."""
+
+
+class Connector:
+    """The one task that makes links. `dial` None: there is no other node (remote none)."""
+
+    def __init__(self, primary: Primary, dial: Dial | None, notify: Notify, *, force: bool) -> None:
+        self._primary = primary
+        self._config = primary.config
+        self._dial = dial
+        self._notify = notify
+        self._force = force
+        self._reported = ""
+        self._settled = False
+        self._task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Started when it is known whether this node may be primary: linked, or nobody there who objects.
+
+        Raises BusyError if the other node still is primary `timeout` seconds later.
+        """
+        self._task_status = task_status
+        if self._dial is None:
+            self._settle()
+            return
+        patience = trio.current_time() + self._config.timeout
+        delay = FIRST_DELAY
+        while True:
+            try:
+                await self._attempt(self._dial)
+                delay = FIRST_DELAY
+            except Refused as refused:
+                self._refused(refused)
+                if refused.wait and not self._settled and not self._force:
+                    await self._be_patient(patience)
+                    continue
+            except (LinkLost, ProtocolError, SplitBrain, OSError) as error:
+                self._report(error)
+            self._settle()
+            await trio.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    async def _be_patient(self, until: float) -> None:
+        """The other node is still primary: it may be about to step down."""
+        if trio.current_time() >= until:
+            raise BusyError(
+                f"The other node ({self._peer}) still is primary for {self._config.name}. Make it secondary first; "
+                "to have two primaries, and a split brain, use -f."
+            )
+        await trio.sleep(1)
+
+    @property
+    def _peer(self) -> str:
+        return self._config.remote.text if self._config.remote is not None else "none"
+
+    def _settle(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self._task_status.started()
+
+    def _refused(self, refused: Refused) -> None:
+        if str(refused) == SPLIT_BRAIN:
+            self._report(SplitBrain())
+        else:
+            self._report(refused)
+
+    def _report(self, error: Exception) -> None:
+        """Once per reason, not once per attempt."""
+        reason = str(error) or type(error).__name__
+        if reason == self._reported:
+            log.debug("Unable to connect to %s: %s", self._peer, reason)
+            return
+        self._reported = reason
+        log.warning("No connection to %s: %s", self._peer, reason)
+        if isinstance(error, SplitBrain):
+            log.error(
+                "Split-brain: both nodes were written to separately. Both keep their data. Decide whose is to be "
+                "thrown away, and on that node: hastctl role init %s; hastctl create %s; hastctl role secondary %s",
+                *[self._config.name] * 3,
+            )
+            self._notify(Event.SPLIT_BRAIN)
+
+    async def _attempt(self, dial: Dial) -> None:
+        """One connection, from dialling to its loss. Returns or raises LinkLost when it is over."""
+        limit = self._config.timeout if self._settled else FIRST_WAIT
+        connected: Connected | None = None
+        with trio.move_on_after(limit):
+            maximum = max(_LARGEST_MAP, 2 * self._primary.component.layout.mapsize)
+            connected = await connect(dial, self._config.name, self._prepare, maximum)
+        if connected is None:
+            raise LinkLost(f"no answer within {limit:.0f} s")
+        link = Link(
+            connected.outgoing,
+            connected.incoming,
+            version=connected.version,
+            compression=self._config.compression,
+            checksum=self._config.checksum,
+            timeout=self._config.timeout,
+        )
+        synchronizer = Synchronizer(self._primary, link, connected.terms, self._notify)
+        with plain_errors():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(link.run, lambda: self._lost(synchronizer))
+                await self._join(link, connected)
+                self._connected()
+                await synchronizer.run()
+
+    def _connected(self) -> None:
+        self._reported = ""
+        log.info("Connected to %s.", self._peer)
+        self._notify(Event.CONNECT)
+        self._settle()
+
+    def _lost(self, synchronizer: Synchronizer) -> None:
+        was_up = self._primary.link is not None
+        self._primary.link_down()
+        if was_up:
+            synchronizer.interrupted()
+            log.warning("Disconnected from %s.", self._peer)
+            self._notify(Event.DISCONNECT)
+
+    # -- the handshake's decisions ---------------------------------------------------------------------------------
+
+    async def _prepare(self, version: int, token: bytes) -> Joining:
+        """Who we are. The very first time, the pair gets its identity now, durably before anyone hears of it."""
+        metastore = self._primary.metastore
+        metadata = metastore.metadata
+        virgin = not metadata.resuid
+        if virgin:
+            generations = metadata.generations.diverge(random_id()).rejoined()
+            await metastore.update(resuid=random_id(), generations=generations)
+            metadata = metastore.metadata
+        return Joining(
+            self._config.name,
+            token,
+            virgin,
+            metadata.resuid,
+            metadata.localcnt,
+            metadata.remotecnt,
+            metadata.generations if version >= 3 else None,
+            metadata.consistency,
+        )
+
+    async def _join(self, link: Link, connected: Connected) -> None:
+        """Checks the secondary's terms and makes them true here; then the link is up.
+
+        The merged map is durable before the first request goes out, because the secondary clears its own then.
+        """
+        primary, terms, joining = self._primary, connected.terms, connected.joining
+        self._check_sizes(connected)
+        self._check_verdict(connected)
+        if terms.syncsrc is SyncSource.SECONDARY:
+            await self._become_stale(joining)
+        elif terms.virgin and not joining.virgin and not joining.localcnt:
+            await primary.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
+        primary.map.merge(bytes(terms.map))
+        await primary.metastore.make_durable()
+        if terms.syncsrc is SyncSource.PRIMARY and not primary.map.in_sync and terms.generations is not None:
+            # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
+            link.state(Consistency.INCONSISTENT, terms.generations, self._state_answered(link))
+        primary.link_up(link)
+
+    def _state_answered(self, link: Link) -> Done:
+        def answered(error: int) -> None:
+            if error:
+                link.drop(f"the other node cannot write its metadata (errno {error})")
+
+        return answered
+
+    def _check_sizes(self, connected: Connected) -> None:
+        metadata, terms = self._primary.metastore.metadata, connected.terms
+        for what, ours, theirs in (
+            ("Data size", metadata.datasize, terms.datasize),
+            ("Extent size", metadata.extentsize, terms.extentsize),
+        ):
+            if ours != theirs:
+                raise ProtocolError(f"{what} differs between nodes (local={ours}, remote={theirs}).")
+
+    def _check_verdict(self, connected: Connected) -> None:
+        """The secondary's verdict must be ours: neither its rule nor its honesty is taken on trust (promise 5)."""
+        joining, terms = connected.joining, connected.terms
+        versioned = terms.generations is not None and joining.generations is not None
+        ours = Facts(
+            joining.resuid,
+            joining.localcnt,
+            joining.remotecnt,
+            joining.virgin,
+            joining.generations if versioned else None,
+            joining.consistency is Consistency.CONSISTENT,
+        )
+        theirs = Facts(
+            0 if terms.virgin else joining.resuid,
+            terms.localcnt,
+            terms.remotecnt,
+            terms.virgin,
+            terms.generations if versioned else None,
+            terms.consistency is Consistency.CONSISTENT,
+        )
+        try:
+            verdict = decide(ours, theirs)
+        except SplitBrain:
+            raise
+        except HastError as error:
+            raise LinkLost(str(error)) from error
+        if verdict.source is not terms.syncsrc:
+            raise ProtocolError(
+                f"the other node takes the {terms.syncsrc.name.lower()} for the source of a resync, "
+                f"by our counters it is the {verdict.source.name.lower()}"
+            )
+
+    async def _become_stale(self, joining: Joining) -> None:
+        """The other node has the good copy. Nothing may have been written here since the handshake began."""
+        primary = self._primary
+        metadata = primary.metastore.metadata
+        facts = (metadata.localcnt, metadata.remotecnt)
+        if primary.writing_alone or facts != (joining.localcnt, joining.remotecnt):
+            raise LinkLost("written to alone while connecting")
+        primary.stale = True
+        if metadata.consistency is not Consistency.INCONSISTENT:
+            await primary.metastore.update(consistency=Consistency.INCONSISTENT)

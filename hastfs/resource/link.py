@@ -1,0 +1,295 @@
+"""The primary's end of an established pair of connections: requests out, replies in, completions by callback."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from hastfs.errors import HastError, ProtocolError
+from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Checksum, Command, Compression, Consistency, Generations
+from hastfs.protocol import replication
+from hastfs.protocol.frame import FrameReader
+from hastfs.protocol.payload import Packed, pack, pack_zeros, zeros
+from hastfs.resource.channel import Channel
+from hastfs.resource.outbox import Outbox
+from hastfs.volume import Buffer, Done, ReadDone
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE = 10
+"""Seconds of silence after which the primary says that it is alive (HAST_KEEPALIVE)."""
+
+_MAX_REPLY_NV = 4096  # bytes; real ones are below 200
+
+
+class LinkLost(HastError):
+    """The other node is gone, or is to be treated as if it were; the message says why."""
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    """A request that waits for its reply."""
+
+    command: Command
+    length: int
+    answered: Callable[[replication.Reply | None], None]  # None: the link was lost
+    received: Callable[[], None] | None
+    since: float
+
+
+class Link:
+    """Two channels to a secondary that has agreed to serve us. `timeout` in seconds (hast.conf(5))."""
+
+    def __init__(
+        self,
+        outgoing: Channel,
+        incoming: Channel,
+        *,
+        version: int,
+        compression: Compression,
+        checksum: Checksum,
+        timeout: float,
+    ) -> None:
+        self.version = version
+        self.max_request = MAX_REQUEST if version >= 3 else MAX_REQUEST_V2
+        self._channels = (outgoing, incoming)
+        self._outbox = Outbox(outgoing)
+        self._incoming = incoming
+        self._reader = FrameReader(_MAX_REPLY_NV, self.max_request)
+        self._compression = compression
+        self._checksum = checksum
+        self._timeout = timeout
+        self._outstanding: dict[int, _Outstanding] = {}
+        self._seq = 0
+        self._last_sent = self._last_received = trio.current_time()
+        self._lost: LinkLost | None = None
+        self._scope = trio.CancelScope()
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._outbox.backlog
+
+    @property
+    def waiting(self) -> int:
+        """Requests without a reply."""
+        return len(self._outstanding)
+
+    def write(self, offset: int, data: bytes, done: Done, *, received: Callable[[], None] | None = None) -> None:
+        """A WRITE; with `received`, a memsync one. `data` must stay as it is. Longer than a peer takes: split."""
+        parts = _split(offset, len(data), self.max_request)
+        done = _gather(done, len(parts))
+        received = _gather_received(received, len(parts))
+        view = memoryview(data)
+        for at, length in parts:
+            piece = data if len(parts) == 1 else view[at - offset : at - offset + length]
+            self._send_write(at, length, pack(piece, self._compression, self._checksum), done, received)
+
+    def write_zeros(self, offset: int, length: int, done: Done) -> None:
+        """WRITEs of zeros, as holes where the configuration lets us."""
+        parts = _split(offset, length, self.max_request)
+        done = _gather(done, len(parts))
+        for at, size in parts:
+            if self._compression is Compression.NONE:
+                packed = pack(zeros(size), Compression.NONE, self._checksum)
+            else:
+                packed = pack_zeros(size, self._checksum)
+            self._send_write(at, size, packed, done, None)
+
+    def _send_write(
+        self, offset: int, length: int, packed: Packed, done: Done, received: Callable[[], None] | None
+    ) -> None:
+        seq = self._register(Command.WRITE, length, _plain(done), received)
+        self._put(
+            replication.encode_request(Command.WRITE, seq, offset, length, memsync=received is not None, packed=packed)
+        )
+
+    def read(self, offset: int, length: int, done: ReadDone) -> None:
+        """A READ of whole sectors, at most `max_request` bytes."""
+
+        def answered(reply: replication.Reply | None) -> None:
+            if reply is None or reply.error or reply.payload is None:
+                done(errno.ENOTCONN if reply is None else reply.error or errno.EIO, b"")
+            else:
+                done(0, zeros(length) if reply.payload.data is None else reply.payload.data)
+
+        seq = self._register(Command.READ, length, answered, None)
+        self._put(replication.encode_request(Command.READ, seq, offset, length))
+
+    def delete(self, offset: int, length: int, done: Done) -> None:
+        """A DELETE of whole sectors: our own secondaries make it read as zeros, the original's need not."""
+        seq = self._register(Command.DELETE, length, _plain(done), None)
+        self._put(replication.encode_request(Command.DELETE, seq, offset, length))
+
+    def flush(self, done: Done) -> None:
+        """A FLUSH: a barrier over all writes before it."""
+        seq = self._register(Command.FLUSH, 0, _plain(done), None)
+        self._put(replication.encode_request(Command.FLUSH, seq, 0, 0))
+
+    def state(self, consistency: Consistency, generations: Generations, done: Done) -> None:
+        """A STATE: tells the secondary what its data now is. A peer of version 2 or less cannot be told: done(0)."""
+        if self.version < 3:
+            done(0)
+            return
+        seq = self._register(Command.STATE, 0, _plain(done), None)
+        self._put(replication.encode_state(seq, consistency, generations))
+
+    def submit(self) -> None:
+        """Sends what is queued."""
+        self._outbox.kick()
+
+    def submit_soon(self) -> None:
+        """Sends what is queued a moment later, together with what others will have queued until then."""
+        self._outbox.kick_soon()
+
+    def _register(
+        self,
+        command: Command,
+        length: int,
+        answered: Callable[[replication.Reply | None], None],
+        received: Callable[[], None] | None,
+    ) -> int:
+        self._seq += 1
+        self._outstanding[self._seq] = _Outstanding(command, length, answered, received, trio.current_time())
+        return self._seq
+
+    def _put(self, frame: list[Buffer]) -> None:
+        self._last_sent = trio.current_time()
+        self._outbox.put(frame)
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self, lost: Callable[[], None]) -> None:
+        """Serves the link until it is lost, calls `lost`, then tells everybody who waits; ends by raising LinkLost."""
+        try:
+            await self._serve()
+        finally:
+            lost()
+            self._abandon()
+
+    async def _serve(self) -> None:
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._receive)
+                    nursery.start_soon(self._outbox.run)
+                    nursery.start_soon(self._keepalive)
+                    nursery.start_soon(self._watch)
+        except* ProtocolError as group:
+            self._lost = self._lost or LinkLost(f"protocol error: {group.exceptions[0]}")
+        except* OSError as group:
+            self._lost = self._lost or LinkLost(f"connection lost: {group.exceptions[0]}")
+        except* LinkLost as group:
+            error = group.exceptions[0]
+            self._lost = self._lost or (error if isinstance(error, LinkLost) else LinkLost(str(error)))
+        raise self._lost or LinkLost("connection closed")
+
+    def drop(self, reason: str) -> None:
+        """The link is not to be used any longer; `run` ends."""
+        if self._lost is None:
+            self._lost = LinkLost(reason)
+        self._scope.cancel()
+
+    def _abandon(self) -> None:
+        for channel in self._channels:
+            channel.close()
+        outstanding, self._outstanding = self._outstanding, {}
+        for request in outstanding.values():
+            request.answered(None)
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                count = self._incoming.receive_into(self._reader.buffer())
+            except BlockingIOError:
+                await self._incoming.readable()
+                continue
+            if not count:
+                raise LinkLost("closed by the other node")
+            self._last_received = trio.current_time()
+            self._reader.received(count)
+            while (frame := self._reader.next()) is not None:
+                self._reply(replication.decode_reply(frame, self.max_request))
+            self.submit()  # completions may have queued more
+            await trio.lowlevel.checkpoint()
+
+    def _reply(self, reply: replication.Reply) -> None:
+        request = self._outstanding.get(reply.seq)
+        if request is None:
+            raise ProtocolError(f"reply to request {reply.seq}, which was not made")
+        if reply.received:
+            if request.received is None:
+                raise ProtocolError(f"memsync reply to request {reply.seq}, which is none")
+            received, request.received = request.received, None
+            received()
+            return
+        if request.command is Command.READ and not reply.error:
+            length = reply.payload.length if reply.payload else 0
+            if length != request.length:
+                raise ProtocolError(f"{length} bytes in reply to a READ of {request.length}")
+        del self._outstanding[reply.seq]
+        request.answered(reply)
+
+    async def _keepalive(self) -> None:
+        while True:
+            idle = trio.current_time() - self._last_sent
+            if idle >= KEEPALIVE:
+                self._put(replication.encode_keepalive())
+                self.submit()
+            else:
+                await trio.sleep(KEEPALIVE - idle)
+
+    async def _watch(self) -> None:
+        """A peer that owes replies and is silent for `timeout` is gone (promise 7)."""
+        while True:
+            await trio.sleep(self._timeout / 4)
+            if self._outstanding:
+                oldest = next(iter(self._outstanding.values()))
+                silent = trio.current_time() - max(oldest.since, self._last_received)
+                if silent >= self._timeout:
+                    raise LinkLost(f"no answer to {oldest.command.name} for {silent:.0f} seconds")
+
+
+def _split(offset: int, length: int, limit: int) -> list[tuple[int, int]]:
+    if length <= limit:
+        return [(offset, length)]
+    end = offset + length
+    return [(at, min(limit, end - at)) for at in range(offset, end, limit)]
+
+
+def _plain(done: Done) -> Callable[[replication.Reply | None], None]:
+    return lambda reply: done(errno.ENOTCONN if reply is None else reply.error)
+
+
+def _gather(done: Done, parts: int) -> Done:
+    """Calls `done` when all parts are done, with the first error."""
+    if parts == 1:
+        return done
+    errors: list[int] = []
+
+    def part_done(error: int) -> None:
+        errors.append(error)
+        if len(errors) == parts:
+            done(next((error for error in errors if error), 0))
+
+    return part_done
+
+
+def _gather_received(received: Callable[[], None] | None, parts: int) -> Callable[[], None] | None:
+    if received is None or parts == 1:
+        return received
+    left = parts
+
+    def part_received() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            received()
+
+    return part_received

@@ -1,0 +1,134 @@
+"""The only writer of a component's metadata and map, and the owner of the order in which they are written.
+
+- Metadata: one update after the other, second copy first, then the first, each durable before the next: at every
+  instant at least one copy is whole.
+- Map: whoever needs a bit durable joins the next writing of the changed pages (group commit). One writing at a
+  time, so that a page on disk never goes back in time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from hastfs.errors import ComponentError
+from hastfs.ondisk.activemap import Activemap
+from hastfs.ondisk.bitmap import PAGE_SIZE
+from hastfs.ondisk.layout import METADATA_SIZE, SECOND_COPY
+from hastfs.ondisk.metadata import Metadata, encode
+from hastfs.resource.component import Component, Piece
+from hastfs.resource.status import Statistics
+from hastfs.resource.waiting import Wakeup, finished
+
+log = logging.getLogger(__name__)
+
+
+class Metastore:
+    """Metadata and map of one component. `metaflush`: hast.conf(5); off means that a power loss may undo updates."""
+
+    def __init__(
+        self, component: Component, metadata: Metadata, activemap: Activemap, statistics: Statistics, *, metaflush: bool
+    ) -> None:
+        self.metadata = metadata
+        self.activemap = activemap
+        self._component = component
+        self._statistics = statistics
+        self._metaflush = metaflush
+        self._updating = trio.Lock()
+        self._mapping = trio.Lock()
+        self._wakeup = Wakeup()
+        self._waiting: list[Callable[[int], None]] = []
+        self._failed = 0
+
+    async def update(self, **changes: Any) -> None:
+        """Changes fields of the metadata, durably. Raises ComponentError if they cannot be written.
+
+        A caller that is cancelled meanwhile still leaves either the old or the new metadata.
+        """
+        async with self._updating:
+            changed = dataclasses.replace(self.metadata, serial=self.metadata.serial + 1, **changes)
+            block = encode(changed)
+            await self._write([(SECOND_COPY, block), (0, block)], "metadata")
+            self.metadata = changed
+
+    def when_mapped(self, done: Callable[[int], None]) -> None:
+        """Calls `done(0)` once every bit that is set in memory now is set on disk, or `done(errno)`."""
+        if not self.activemap.must_write and not self._waiting:
+            done(0)
+            return
+        self._waiting.append(done)
+        self._wakeup.set()
+
+    async def make_durable(self) -> None:
+        """The map on disk covers the map in memory. Raises ComponentError."""
+        self._check(await finished(self.when_mapped), "activemap")
+
+    def tidy(self) -> None:
+        """Bits were cleared in memory: write them when the writer comes to it; nobody waits."""
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """The map's writer; runs for ever."""
+        while True:
+            await self._wakeup.wait()
+            while self.activemap.may_write or self._waiting:
+                if await self._write_map():
+                    break  # the disk refuses: the next request that needs the map tries again
+
+    async def write_cleaned(self) -> None:
+        """Writes what `tidy` would, now (at an orderly stop). Raises ComponentError."""
+        while self.activemap.may_write:
+            self._check(await self._write_map(), "activemap")
+
+    async def _write_map(self) -> int:
+        async with self._mapping:
+            return await self._write_pages()
+
+    async def _write_pages(self) -> int:
+        waiting, self._waiting = self._waiting, []
+        pages = self.activemap.changed_pages()
+        size = self._component.layout.mapsize
+        error = 0
+        if pages:
+            self._statistics.stat_activemap_update += 1
+            pieces = _coalesce(pages, size)
+            error = await finished(lambda done: self._component.write_durable(pieces, done, flush=self._metaflush))
+        if error:
+            self._report(error)
+            self.activemap.pages_failed(pages)
+        else:
+            self.activemap.pages_written(pages)
+        for done in waiting:
+            done(error)
+        return error
+
+    def _report(self, error: int) -> None:
+        if error != self._failed:
+            log.error("Unable to write the activemap to %s: errno %d.", self._component.path, error)
+        self._failed = error
+
+    async def _write(self, pieces: list[Piece], what: str) -> None:
+        with trio.CancelScope(shield=True):
+            error = await finished(lambda done: self._component.write_durable(pieces, done, flush=self._metaflush))
+        self._check(error, what)
+
+    def _check(self, error: int, what: str) -> None:
+        if error:
+            raise ComponentError(f"Unable to write {what} to {self._component.path}: errno {error}.")
+
+
+def _coalesce(pages: list[tuple[int, bytes]], mapsize: int) -> list[Piece]:
+    """Neighbouring pages as one piece; the last page only as far as the map goes."""
+    pieces: list[Piece] = []
+    for number, page in pages:
+        position = METADATA_SIZE + number * PAGE_SIZE
+        data = page[: mapsize - number * PAGE_SIZE]
+        if pieces and pieces[-1][0] + len(pieces[-1][1]) == position:
+            pieces[-1] = (pieces[-1][0], pieces[-1][1] + data)
+        else:
+            pieces.append((position, data))
+    return pieces

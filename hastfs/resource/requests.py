@@ -1,0 +1,291 @@
+"""What the primary does with one request of an application: the way of a write, a discard and a flush.
+
+A request is a small state machine driven by callbacks: no task, no await. The steps of a write are
+1. its range is locked (whole sectors), and completed from the disk if it is not whole sectors,
+2. its extents' bits are durable in the map,
+3. it is issued to the local component and, while linked, to the other node,
+4. it is acknowledged as the replication mode says,
+5. both are done: the map hears how it went, the range is given back.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from hastfs.model import SECTOR_SIZE, Replication
+from hastfs.volume import Buffer, Done
+
+if TYPE_CHECKING:
+    from hastfs.resource.link import Link
+    from hastfs.resource.primary import Primary
+    from hastfs.resource.rangelock import Range
+
+ASYNC_BACKLOG = 16 << 20
+"""Bytes: with more than this waiting to be sent, even async writes are acknowledged only when the peer has them."""
+
+
+class Write:
+    """A write of `data`, or (None) a discard: zeros over `length` bytes, `allocated` if their space stays reserved."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_allocated",
+        "_data",
+        "_done",
+        "_end",
+        "_first",
+        "_last",
+        "_late",
+        "_legs",
+        "_link",
+        "_local_error",
+        "_offset",
+        "_primary",
+        "_range",
+        "_received",
+        "_remote_error",
+        "_start",
+    )
+
+    def __init__(
+        self, primary: Primary, offset: int, length: int, data: bytes | None, done: Done, *, allocated: bool = False
+    ) -> None:
+        self._primary = primary
+        self._offset = offset
+        self._data = data
+        self._allocated = allocated
+        self._done = done
+        self._start = offset - offset % SECTOR_SIZE
+        self._end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
+        self._first = self._start // primary.extentsize
+        self._last = (self._end - 1) // primary.extentsize
+        self._link: Link | None = None
+        self._legs = 0
+        self._local_error = 0
+        self._remote_error = 0
+        self._received = False
+        self._acknowledged = False
+        self._late = False  # whether it had to wait, so that the batch it came in is over
+
+    def start(self) -> None:
+        """Step 1."""
+        self._primary.active += 1
+        self._primary.ranges.acquire(self._start, self._end, self._locked)
+        self._late = True
+
+    def _locked(self, held: Range) -> None:
+        self._range = held
+        if self._data is not None and len(self._data) != self._end - self._start:
+            self._primary.read_sectors(self._start, self._end - self._start, self._complete_sectors)
+        else:
+            self._map()
+
+    def _complete_sectors(self, error: int, sectors: Buffer) -> None:
+        if error:
+            self._give_up(error)
+            return
+        assert self._data is not None
+        at = self._offset - self._start
+        whole = bytearray(sectors)
+        whole[at : at + len(self._data)] = self._data
+        self._data = bytes(whole)
+        self._map()
+
+    def _map(self) -> None:
+        if self._primary.map.begin_write(self._first, self._last):
+            self.issue()
+        else:
+            self._primary.metastore.when_mapped(self._mapped)
+
+    def _mapped(self, error: int) -> None:
+        if error:
+            self._primary.map.end_write(self._first, self._last, replicated=True)  # nothing was written anywhere
+            self._give_up(errno.EIO)
+        else:
+            self.issue()
+
+    def _give_up(self, error: int) -> None:
+        self._primary.ranges.release(self._range)
+        self._acknowledge(error)
+        self._primary.request_ended()
+
+    # -- step 3 ----------------------------------------------------------------------------------------------------
+
+    def issue(self) -> None:
+        """Step 3; also after a wait for the only good copy to come back."""
+        primary = self._primary
+        if primary.hold(self):
+            return
+        link = self._link = primary.link
+        self._remote_error = 0
+        self._received = False
+        if link is None:
+            primary.writing_alone += 1
+            self._legs = 1
+        else:
+            self._legs = 2
+            self._send(link)
+            if self._late:
+                link.submit_soon()
+        if self._data is None:
+            length = self._end - self._start
+            primary.component.zero(self._start, length, self._local_done, allocated=self._allocated)
+        else:
+            primary.component.write(self._start, self._data, self._local_done)
+
+    def _send(self, link: Link) -> None:
+        if self._data is not None:
+            memsync = self._primary.replication is Replication.MEMSYNC and link.version >= 2
+            link.write(self._start, self._data, self._remote_done, received=self._remote_received if memsync else None)
+        elif self._allocated:
+            link.write_zeros(self._start, self._end - self._start, self._remote_done)
+        else:
+            link.delete(self._start, self._end - self._start, self._remote_done)
+
+    def held_too_long(self) -> None:
+        """The only good copy did not come back in time: nothing was written, the application hears of it."""
+        self._primary.map.end_write(self._first, self._last, replicated=False)
+        self._give_up(errno.EIO)
+
+    def _local_done(self, error: int) -> None:
+        self._local_error = error
+        self._legs -= 1
+        if error:
+            self._primary.count_write_error(discard=self._data is None)
+        self._advance(local_done=True)
+
+    def _remote_received(self) -> None:
+        self._received = True
+        self._advance(local_done=self._legs < 2)
+
+    def _remote_done(self, error: int) -> None:
+        self._remote_error = error
+        self._legs -= 1
+        self._advance(local_done=self._legs == 0)
+
+    # -- steps 4 and 5 ---------------------------------------------------------------------------------------------
+
+    def _advance(self, *, local_done: bool) -> None:
+        if self._legs == 0:
+            self._finish()
+        elif local_done and not self._acknowledged and not self._local_error and self._may_acknowledge_early():
+            self._acknowledge(0)
+
+    def _may_acknowledge_early(self) -> bool:
+        """The local copy is written, the other node's reply is still to come."""
+        primary = self._primary
+        if primary.stale or self._link is None:
+            return False
+        if primary.replication is Replication.ASYNC:
+            return self._link.backlog < ASYNC_BACKLOG
+        return primary.replication is Replication.MEMSYNC and self._received
+
+    def _finish(self) -> None:
+        primary = self._primary
+        linked = self._link is not None and self._link is primary.link
+        if primary.stale and not linked and not self._local_error:
+            # The other node has the good copy; without it, this write is as good as not written. Do it again.
+            self.issue()
+            return
+        replicated = linked and not self._remote_error and not self._local_error
+        primary.map.end_write(self._first, self._last, replicated=replicated)
+        primary.ranges.release(self._range)
+        if replicated:
+            self._acknowledge(0)
+            primary.request_ended()
+        else:
+            self._finish_alone(linked)
+
+    def _finish_alone(self, linked: bool) -> None:
+        primary = self._primary
+        if linked:
+            primary.out_of_sync()
+        if self._local_error or primary.stale:  # stale: the good copy is the one that failed
+            self._recorded(self._local_error or errno.EIO)
+        else:
+            primary.alone.want()
+            primary.alone.when_recorded(self._recorded)
+
+    def _recorded(self, error: int) -> None:
+        if self._link is None:
+            self._primary.writing_alone -= 1
+        self._acknowledge(error)
+        self._primary.request_ended()
+
+    def _acknowledge(self, error: int) -> None:
+        if not self._acknowledged:
+            self._acknowledged = True
+            self._done(error)
+
+
+class Flush:
+    """A flush of both nodes: all writes acknowledged before it survive a power loss."""
+
+    __slots__ = ("_done", "_legs", "_link", "_local_error", "_primary", "_remote_error", "_token")
+
+    def __init__(self, primary: Primary, done: Done) -> None:
+        self._primary = primary
+        self._done = done
+        self._link: Link | None = None
+        self._legs = 0
+        self._token = 0
+        self._local_error = 0
+        self._remote_error = 0
+
+    def start(self) -> None:
+        """Begins it."""
+        self._primary.active += 1
+        self.issue()
+
+    def issue(self) -> None:
+        """To both nodes; also again, after a wait for the only good copy to come back."""
+        primary = self._primary
+        if primary.hold(self):
+            return
+        link = self._link = primary.link
+        self._remote_error = 0
+        self._token = primary.map.flush_begun()
+        self._legs = 1 if link is None else 2
+        if link is not None:
+            link.flush(self._remote_done)
+        primary.component.flush(self._local_done)
+
+    def held_too_long(self) -> None:
+        """The only good copy did not come back in time."""
+        self._end(errno.EIO)
+
+    def _local_done(self, error: int) -> None:
+        self._local_error = error
+        self._leg_done()
+
+    def _remote_done(self, error: int) -> None:
+        self._remote_error = error
+        self._leg_done()
+
+    def _leg_done(self) -> None:
+        self._legs -= 1
+        if self._legs == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        primary, link = self._primary, self._link
+        if self._local_error:
+            primary.disk_failed(self._local_error)
+            self._end(errno.EIO)
+            return
+        if link is not None and link is primary.link:
+            if not self._remote_error:
+                primary.map.flush_done(self._token)
+                self._end(0)
+                return
+            link.drop(f"the other node cannot flush its disk (errno {self._remote_error})")
+            primary.alone.want()
+        if primary.stale:
+            self.issue()
+        else:
+            primary.alone.when_recorded(self._end)
+
+    def _end(self, error: int) -> None:
+        self._done(error)
+        self._primary.request_ended()

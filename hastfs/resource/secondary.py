@@ -1,0 +1,396 @@
+"""The secondary's engine: does what the primary asks, for as long as one link lasts.
+
+Requests are handled in the order they come. Writes go to the page cache at once, so a FLUSH covers every write before
+it; what takes time (reads, discards, flushes) is answered when it is done, under a range lock where it overlaps others.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+
+import trio
+
+from hastfs.config.schema import ResourceConfig
+from hastfs.errors import ComponentError, HastError
+from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Command, Consistency, Role
+from hastfs.ondisk.activemap import Activemap
+from hastfs.ondisk.metadata import Metadata
+from hastfs.protocol.frame import MAX_NV, FrameReader
+from hastfs.protocol.handshake import Joining, Refusal, Standing, Terms
+from hastfs.protocol.payload import pack
+from hastfs.protocol.replication import Request, decode_request, encode_reply, validate_request
+from hastfs.protocol.verdict import Facts, Scope, SplitBrain, Verdict, decide
+from hastfs.resource.channel import Channel, SocketChannel
+from hastfs.resource.component import Component
+from hastfs.resource.connecting import send_frame
+from hastfs.resource.events import Event, Notify
+from hastfs.resource.link import KEEPALIVE, LinkLost
+from hastfs.resource.metastore import Metastore
+from hastfs.resource.outbox import Outbox
+from hastfs.resource.provision import open_component
+from hastfs.resource.rangelock import Range, RangeLock
+from hastfs.resource.status import Statistics, Status
+from hastfs.resource.waiting import Wakeup, plain_errors
+from hastfs.volume import Buffer, Done
+
+log = logging.getLogger(__name__)
+
+SILENCE = 2 * KEEPALIVE
+"""Seconds without a word after which the primary is taken for dead."""
+
+MAX_BACKLOG = 8 << 20
+"""Bytes of replies that may wait to be sent before no more requests are read."""
+
+
+class Secondary:
+    """One resource on the node that follows. `outgoing` and `incoming` as the primary sees them."""
+
+    def __init__(
+        self,
+        config: ResourceConfig,
+        component: Component,
+        metadata: Metadata,
+        ondisk_map: bytes,
+        *,
+        outgoing: Channel,
+        incoming: Channel,
+        version: int,
+    ) -> None:
+        self._config = config
+        self._component = component
+        self._statistics = Statistics()
+        self._map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
+        self._metastore = Metastore(component, metadata, self._map, self._statistics, metaflush=config.metaflush)
+        self._requests = outgoing
+        self._outbox = Outbox(incoming)
+        self._version = version
+        self._max_request = MAX_REQUEST if version >= 3 else MAX_REQUEST_V2
+        self._ranges = RangeLock()
+        self._map_is_ours = True
+        self._in_batch = False
+        self._changing = 0  # writes and discards that are not over
+        self._quiet = Wakeup()
+        self._last_received = trio.current_time()
+        self._failures: list[tuple[Request, int]] = []
+        self._failed = Wakeup()
+
+    def status(self) -> Status:
+        """For `hastctl status` and `list`."""
+        queues = {
+            "idle_queue_size": 0,
+            "local_queue_size": self._changing,
+            "send_queue_size": 0,
+            "recv_queue_size": 0,
+            "done_queue_size": 0,
+        }
+        metadata = self._metastore.metadata
+        # keepdirty is the primary's business; the original shows 0 on a secondary.
+        return Status("complete", 0, metadata.extentsize, 0, self._statistics.as_dict() | queues)
+
+    # -- the handshake ---------------------------------------------------------------------------------------------
+
+    async def agree(self, joining: Joining) -> None:
+        """Steps 3 to 4: judges the primary, sends our terms. Raises SplitBrain or another HastError after a refusal."""
+        metadata = self._metastore.metadata
+        versioned = self._version >= 3 and joining.generations is not None
+        theirs = Facts(
+            joining.resuid,
+            joining.localcnt,
+            joining.remotecnt,
+            joining.virgin,
+            joining.generations if versioned else None,
+            joining.consistency is Consistency.CONSISTENT,
+        )
+        ours = Facts(
+            metadata.resuid,
+            metadata.localcnt,
+            metadata.remotecnt,
+            not metadata.resuid,
+            metadata.generations if versioned else None,
+            metadata.consistency is Consistency.CONSISTENT,
+        )
+        try:
+            verdict = decide(theirs, ours)
+        except HastError as error:
+            await self._refuse(error)
+            raise
+        # A former primary keeps `primary` as its previous role (the original writes it only for a new resource).
+        if not metadata.resuid:
+            await self._metastore.update(resuid=joining.resuid, prevrole=Role.SECONDARY)
+        await send_frame(
+            self._requests, self._terms(verdict, ours).encode(self._config.compression, self._config.checksum)
+        )
+
+    async def _refuse(self, error: HastError) -> None:
+        metadata = self._metastore.metadata
+        standing = None
+        if isinstance(error, SplitBrain):
+            standing = Standing(metadata.datasize, metadata.extentsize, metadata.localcnt, metadata.remotecnt)
+        await send_frame(self._requests, Refusal(str(error), standing=standing).encode())
+
+    def _terms(self, verdict: Verdict, ours: Facts) -> Terms:
+        metadata = self._metastore.metadata
+        mapsize = self._component.layout.mapsize
+        activemap: Buffer = b""
+        if verdict.scope is Scope.EVERYTHING:
+            activemap = b"\xff" * mapsize
+        elif verdict.scope is Scope.DIRTY:
+            activemap = self._map.to_bytes(mapsize)
+        return Terms(
+            datasize=metadata.datasize,
+            extentsize=metadata.extentsize,
+            localcnt=metadata.localcnt,
+            remotecnt=metadata.remotecnt,
+            virgin=ours.virgin,
+            syncsrc=verdict.source,
+            map=activemap,
+            generations=metadata.generations if ours.generations is not None else None,
+            consistency=metadata.consistency,
+        )
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Serves requests until the link is lost. Raises LinkLost, ProtocolError, OSError or ComponentError."""
+        with plain_errors():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._metastore.run)
+                nursery.start_soon(self._outbox.run)
+                nursery.start_soon(self._watch)
+                nursery.start_soon(self._own_up)
+                await self._receive()
+
+    async def _receive(self) -> None:
+        reader = FrameReader(MAX_NV, self._max_request)
+        while True:
+            try:
+                count = self._requests.receive_into(reader.buffer())
+            except BlockingIOError:
+                await self._requests.readable()
+                continue
+            if not count:
+                raise LinkLost("closed by the primary")
+            self._last_received = trio.current_time()
+            reader.received(count)
+            self._in_batch = True  # all replies to one batch of requests go out together
+            while (frame := reader.next()) is not None:
+                await self._handle(decode_request(frame, self._max_request))
+            self._in_batch = False
+            self._outbox.kick()
+            await trio.lowlevel.checkpoint()
+            await self._outbox.below(MAX_BACKLOG)
+
+    async def _handle(self, request: Request) -> None:
+        if request.command is Command.KEEPALIVE:
+            return
+        error = validate_request(request, self._component.layout.datasize, self._max_request)
+        if error:
+            log.error("Refused %s of %d bytes at %d.", request.command.name, request.length, request.offset)
+            self._reply(request.seq, error)
+            return
+        if self._map_is_ours:
+            await self._forget_map()
+        if request.command is Command.WRITE:
+            self._write(request)
+        elif request.command is Command.FLUSH:
+            await self._flush(request)
+        elif request.command is Command.STATE:
+            await self._set_state(request)
+        elif request.command is Command.READ:
+            self._read(request)
+        else:
+            self._delete(request)
+
+    def _reply(self, seq: int, error: int = 0) -> None:
+        self._outbox.put(encode_reply(seq, error=error))
+        if not self._in_batch:
+            self._outbox.kick()
+
+    async def _forget_map(self) -> None:
+        """The first request tells that the primary has our map, merged into its own, on its disk (hast(8))."""
+        self._map_is_ours = False
+        self._map.forget()
+        await self._metastore.write_cleaned()
+
+    def _locked(self, request: Request, start: Callable[[Done], None]) -> None:
+        """Starts a change of the request's range when nothing that overlaps is under way; replies when it is done."""
+        self._changing += 1
+
+        def granted(held: Range) -> None:
+            def done(error: int) -> None:
+                self._changing -= 1
+                self._ranges.release(held)
+                self._changed(request, error)
+
+            start(done)
+
+        self._ranges.acquire(request.offset, request.offset + request.length, granted)
+
+    def _changed(self, request: Request, error: int) -> None:
+        if error:
+            self._failures.append((request, error))
+            self._failed.set()
+        else:
+            self._reply(request.seq)
+        if not self._changing:
+            self._quiet.set()
+
+    def _write(self, request: Request) -> None:
+        self._statistics.stat_write += 1
+        payload = request.payload
+        assert payload is not None
+        if request.memsync:
+            self._outbox.put(encode_reply(request.seq, received=True))
+        offset, length, data = request.offset, request.length, payload.data
+        if data is None:
+            self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))
+            return
+        if self._ranges.is_taken(offset, offset + length):
+            data = bytes(data)  # it has to wait, the receive buffer does not
+        content = data
+        self._locked(request, lambda done: self._component.write(offset, content, done))
+
+    def _delete(self, request: Request) -> None:
+        self._statistics.stat_delete += 1
+        offset, length = request.offset, request.length
+        self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=False))
+
+    def _read(self, request: Request) -> None:
+        self._statistics.stat_read += 1
+
+        def granted(held: Range) -> None:
+            def done(error: int, data: Buffer) -> None:
+                self._ranges.release(held)
+                self._read_done(request, error, data)
+
+            self._component.read(request.offset, request.length, done)
+
+        self._ranges.acquire(request.offset, request.offset + request.length, granted)
+
+    def _read_done(self, request: Request, error: int, data: Buffer) -> None:
+        if error:
+            self._statistics.stat_read_error += 1
+            log.error("Unable to read %d bytes at %d: errno %d.", request.length, request.offset, error)
+            self._reply(request.seq, error)
+        else:
+            packed = pack(bytes(data), self._config.compression, self._config.checksum)
+            self._outbox.put(encode_reply(request.seq, packed=packed))
+            self._outbox.kick()
+
+    async def _flush(self, request: Request) -> None:
+        """A barrier: what came before must be written before it can be flushed."""
+        self._statistics.stat_flush += 1
+        await self._all_changed()
+
+        def done(error: int) -> None:
+            if error:
+                self._statistics.stat_flush_error += 1
+                log.error("Unable to flush %s: errno %d.", self._component.path, error)
+            self._reply(request.seq, error)
+
+        self._component.flush(done)
+
+    async def _all_changed(self) -> None:
+        while self._changing:
+            self._outbox.kick()
+            await self._quiet.wait()
+
+    async def _set_state(self, request: Request) -> None:
+        """What this node's data is, is durable before any later request is looked at (promise 6)."""
+        await self._all_changed()
+        assert request.state is not None
+        await self._metastore.update(consistency=request.state.consistency, generations=request.state.generations)
+        self._reply(request.seq)
+
+    async def _own_up(self) -> None:
+        """A write that failed leaves a gap in this copy: that is on record here before the primary hears of it."""
+        while True:
+            await self._failed.wait()
+            failures, self._failures = self._failures, []
+            try:
+                await self._metastore.update(consistency=Consistency.INCONSISTENT)
+            except ComponentError as error:
+                log.error("%s", error)
+            for request, error_number in failures:
+                self._count_error(request)
+                log.error(
+                    "Unable to %s %d bytes at %d: errno %d.",
+                    request.command.name.lower(),
+                    request.length,
+                    request.offset,
+                    error_number,
+                )
+                self._reply(request.seq, error_number)
+
+    def _count_error(self, request: Request) -> None:
+        if request.command is Command.DELETE:
+            self._statistics.stat_delete_error += 1
+        else:
+            self._statistics.stat_write_error += 1
+
+    async def _watch(self) -> None:
+        """A primary says something every 10 seconds, or it is dead."""
+        while True:
+            await trio.sleep_until(self._last_received + SILENCE)
+            if trio.current_time() - self._last_received >= SILENCE:
+                raise LinkLost(f"the primary is silent for {SILENCE} seconds")
+
+
+async def serve(
+    secondary: Secondary,
+    joining: Joining,
+    notify: Notify,
+    *,
+    task_status: trio.TaskStatus[Secondary] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Handshake and service over any component and network. Returns when the link ends."""
+    try:
+        await secondary.agree(joining)
+    except SplitBrain:
+        notify(Event.SPLIT_BRAIN)
+        raise
+    notify(Event.CONNECT)
+    task_status.started(secondary)
+    try:
+        await secondary.serve()
+    except (LinkLost, OSError) as error:
+        log.warning("Disconnected from the primary: %s", error)
+    finally:
+        notify(Event.DISCONNECT)
+
+
+async def run(
+    config: ResourceConfig,
+    first: socket.socket,
+    second: socket.socket,
+    joining: Joining,
+    version: int,
+    *,
+    notify: Notify,
+    task_status: trio.TaskStatus[Secondary] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serves the primary that opened the two connections and has sent `joining`, until the link ends.
+
+    Raises ComponentError or BusyError (the component cannot be used), SplitBrain or another HastError (refused).
+    """
+    outgoing, incoming = SocketChannel(first, config.timeout), SocketChannel(second, config.timeout)
+    try:
+        opened = open_component(config)
+        try:
+            secondary = Secondary(
+                config,
+                opened.component,
+                opened.metadata,
+                opened.ondisk_map,
+                outgoing=outgoing,
+                incoming=incoming,
+                version=version,
+            )
+            await serve(secondary, joining, notify, task_status=task_status)
+        finally:
+            opened.component.close()
+    finally:
+        outgoing.close()
+        incoming.close()

@@ -1,0 +1,209 @@
+"""The resync: copies every extent that is out of sync to the node that lacks it, while applications go on.
+
+Several extents are under way at a time, each piece under its range's lock. When all are copied, both nodes flush, and
+both write down that they are the same: first the one whose data was brought up to date, then the other. A crash
+between the two leaves a node that knows more than it needs, never one that knows too little.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from hastfs.model import Consistency, Generations, SyncSource
+from hastfs.protocol.handshake import Terms
+from hastfs.protocol.payload import is_zero
+from hastfs.resource.events import Event, Notify
+from hastfs.resource.link import Link
+from hastfs.resource.rangelock import Range
+from hastfs.resource.waiting import answer, data_of, finished
+from hastfs.volume import Done, ReadDone
+
+if TYPE_CHECKING:
+    from hastfs.resource.primary import Primary
+
+log = logging.getLogger(__name__)
+
+WINDOW = 8
+"""Extents under way at a time."""
+
+FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
+"""Seconds before a pass is repeated that could not copy everything; doubled each time."""
+
+
+class Synchronizer:
+    """The resync over one link. `terms` are what the secondary said of itself."""
+
+    def __init__(self, primary: Primary, link: Link, terms: Terms, notify: Notify) -> None:
+        self._primary = primary
+        self._link = link
+        self._terms = terms
+        self._notify = notify
+        self._cursor = 0
+        self._failed = False
+        self._told = False
+        self._running = False
+
+    async def run(self) -> None:
+        """Keeps the nodes in sync as long as the link lasts."""
+        delay = FIRST_DELAY
+        while True:
+            if not self._primary.map.in_sync:
+                await self._pass()
+            if self._failed:
+                await trio.sleep(delay)
+                delay = min(2 * delay, LONGEST_DELAY)
+                continue
+            if self._primary.map.in_sync and not await self._agree():
+                await trio.sleep(FIRST_DELAY / 10)
+                continue
+            delay = FIRST_DELAY
+            await self._primary.sync_wanted.wait()
+
+    def interrupted(self) -> None:
+        """The link is lost."""
+        if self._running:
+            self._running = False
+            self._notify(Event.SYNCINTR)
+
+    # -- copying ---------------------------------------------------------------------------------------------------
+
+    async def _pass(self) -> None:
+        """Copies all that is out of sync, ascending."""
+        if not self._running:
+            self._running = True
+            self._told = False
+            self._notify(Event.SYNCSTART)
+            log.info("Synchronization started. %d bytes to go.", self._primary.map.pending() * self._primary.extentsize)
+        self._cursor = 0
+        self._failed = False
+        async with trio.open_nursery() as nursery:
+            for _ in range(WINDOW):
+                nursery.start_soon(self._copy_extents)
+
+    async def _copy_extents(self) -> None:
+        activemap = self._primary.map
+        while not self._failed and (extent := activemap.next_out_of_sync(self._cursor)) is not None:
+            self._cursor = extent + 1
+            activemap.copy_begun(extent)
+            if await self._copy_extent(extent):
+                activemap.copied(extent)
+            else:
+                self._failed = True
+
+    async def _copy_extent(self, extent: int) -> bool:
+        start = extent * self._primary.extentsize
+        end = min(start + self._primary.extentsize, self._primary.size)
+        step = self._link.max_request
+        for at in range(start, end, step):
+            async with self._locked(at, min(at + step, end)) as (first, last):
+                copy = self._push if self._terms.syncsrc is SyncSource.PRIMARY else self._pull
+                error = await copy(first, last - first)
+            if error:
+                log.warning("Unable to synchronize %d bytes at %d: errno %d.", last - first, first, error)
+                return False
+        return True
+
+    @asynccontextmanager
+    async def _locked(self, start: int, end: int) -> AsyncIterator[tuple[int, int]]:
+        held: Range = await answer(lambda granted: self._primary.ranges.acquire(start, end, granted))
+        try:
+            yield start, end
+        finally:
+            self._primary.ranges.release(held)
+
+    async def _push(self, offset: int, length: int) -> int:
+        """From here to the secondary; holes are not read, and zeros not sent."""
+        component, link = self._primary.component, self._link
+        if component.next_data(offset) >= offset + length:
+            return await self._asked(lambda done: link.write_zeros(offset, length, done))
+        error, data = await data_of(lambda done: component.read(offset, length, done))
+        if error:
+            self._primary.statistics.stat_read_error += 1
+            return error
+        return await self._asked(lambda done: link.write(offset, bytes(data), done))
+
+    async def _pull(self, offset: int, length: int) -> int:
+        """From the secondary to here."""
+        component, link = self._primary.component, self._link
+
+        def read(done: ReadDone) -> None:
+            link.read(offset, length, done)
+            link.submit()
+
+        error, data = await data_of(read)
+        if error:
+            return error
+        if is_zero(data):
+            return await finished(lambda done: component.zero(offset, length, done, allocated=True))
+        return await finished(lambda done: component.write(offset, data, done))
+
+    # -- agreeing --------------------------------------------------------------------------------------------------
+
+    async def _agree(self) -> bool:
+        """All is copied: make it durable on both nodes and write down that they are the same. False: not yet."""
+        primary = self._primary
+        if self._told:
+            return True
+        if primary.writing_alone:
+            return False
+        before = primary.metastore.metadata
+        if await finished(primary.flush_now) or not primary.map.in_sync or primary.link is not self._link:
+            return False
+        if self._terms.syncsrc is SyncSource.SECONDARY:
+            agreed = await self._agree_as_target()
+        else:
+            agreed = await self._agree_as_source(before.generations)
+        if agreed:
+            self._told = True
+            if self._running:
+                self._running = False
+                self._notify(Event.SYNCDONE)
+            log.info("Nodes are in sync.")
+        return agreed
+
+    async def _agree_as_source(self, generations: Generations) -> bool:
+        primary = self._primary
+        target = generations.rejoined()
+        told_before = (target, Consistency.CONSISTENT) == (self._terms.generations, self._terms.consistency)
+        if (self._running or not told_before) and await self._tell(target):
+            return False
+        if primary.metastore.metadata.generations != generations or not primary.map.in_sync:
+            return False  # a write failed on the secondary meanwhile
+        await self._record(target)
+        return True
+
+    async def _agree_as_target(self) -> bool:
+        target = (self._terms.generations or self._primary.metastore.metadata.generations).rejoined()
+        await self._record(target)
+        self._primary.stale = False
+        return not await self._tell(target)
+
+    async def _tell(self, target: Generations) -> int:
+        return await self._asked(lambda done: self._link.state(Consistency.CONSISTENT, target, done))
+
+    async def _asked(self, start: Callable[[Done], None]) -> int:
+        """Asks the secondary something now; the errno of its answer."""
+
+        def ask(done: Done) -> None:
+            start(done)
+            self._link.submit()
+
+        return await finished(ask)
+
+    async def _record(self, generations: Generations) -> None:
+        """hast(8): localcnt becomes the secondary's remotecnt, remotecnt its localcnt."""
+        metastore, terms = self._primary.metastore, self._terms
+        changes: dict[str, Any] = {
+            "localcnt": terms.remotecnt,
+            "remotecnt": terms.localcnt,
+            "generations": generations,
+            "consistency": Consistency.CONSISTENT,
+        }
+        if dataclasses.replace(metastore.metadata, **changes) != metastore.metadata:
+            await metastore.update(**changes)

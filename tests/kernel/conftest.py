@@ -1,0 +1,70 @@
+"""Fixtures of the tests with real processes, FUSE, loop devices and file systems."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.kernel.node import Options
+from tests.kernel.pair import Pair
+
+_failed = pytest.StashKey[bool]()
+
+
+class MakePair(Protocol):
+    """Gives a pair that is cleaned up after the test; its daemons do not run yet."""
+
+    def __call__(self, options: Options = ..., *, own_names: bool = ...) -> Pair: ...
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Lets the fixtures know that the test failed, so that they show the nodes' logs."""
+    report = yield
+    if report.failed:
+        item.stash[_failed] = True
+    return report
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """An empty folder with a path short enough for UNIX sockets, gone after the test: components are large."""
+    root = Path(tempfile.mkdtemp(prefix="hast-"))
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def make_pair(scratch: Path, request: pytest.FixtureRequest) -> Iterator[MakePair]:
+    made: list[Pair] = []
+
+    def make(options: Options | None = None, *, own_names: bool = True) -> Pair:
+        root = scratch / f"{scratch.name}-{len(made)}"
+        root.mkdir()
+        made.append(Pair(root, options or Options(), own_names=own_names))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for pair in made:
+            pair.clean_up()
+        if request.node.stash.get(_failed, False):
+            print(*(pair.logs() for pair in made), sep="\n")
+    for pair in made:
+        assert "Traceback" not in pair.logs(), f"a node crashed:\n{pair.logs()}"
+
+
+@pytest.fixture
+def pair(make_pair: MakePair) -> Pair:
+    """A running pair with the usual options, no roles yet, no device nodes."""
+    made = make_pair()
+    made.start()
+    return made

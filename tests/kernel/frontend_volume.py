@@ -1,0 +1,112 @@
+"""A volume on a plain file, and a process that serves it: the frontend's tests need no replication.
+
+`python -m tests.kernel.frontend_volume FD BACKING MODE...` serves the mounted /dev/fuse descriptor FD until it is
+unmounted or SIGTERM comes; prints `ready` when it serves and what it counted (JSON) when it ends. MODE: `take-over`
+serves on after another process; `mute` takes requests for data and leaves them unanswered; `late` answers them when the
+session is over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import trio
+
+from hastfs.frontend.session import serve
+from hastfs.volume import Buffer, Done, ReadDone
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
+
+
+class FileVolume:
+    """Everything happens at once, in the page cache of the backing file."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self.size = os.fstat(self._fd).st_size
+        self.counts = dict.fromkeys(("reads", "writes", "flushes", "discards", "allocated", "batches", "longest"), 0)
+
+    def _count(self, name: str, length: int = 0) -> None:
+        self.counts[name] += 1
+        self.counts["longest"] = max(self.counts["longest"], length)
+
+    def read(self, offset: int, length: int, done: ReadDone) -> None:
+        self._count("reads", length)
+        done(0, os.pread(self._fd, length, offset))
+
+    def write(self, offset: int, data: Buffer, done: Done) -> None:
+        self._count("writes", len(data))
+        os.pwrite(self._fd, data, offset)
+        done(0)
+
+    def flush(self, done: Done) -> None:
+        self._count("flushes")
+        os.fdatasync(self._fd)
+        done(0)
+
+    def discard(self, offset: int, length: int, done: Done, *, allocated: bool = False) -> None:
+        self._count("allocated" if allocated else "discards")
+        failed = _libc.fallocate(self._fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(offset), ctypes.c_long(length))
+        done(ctypes.get_errno() if failed else 0)
+
+    def submit(self) -> None:
+        self._count("batches")
+
+
+class SilentVolume(FileVolume):
+    """Takes everything and answers nothing until it is told to."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.unanswered: list[Callable[[], None]] = []
+
+    def read(self, offset: int, length: int, done: ReadDone) -> None:
+        self._keep("reads", partial(done, errno.EIO, b""))
+
+    def write(self, offset: int, data: Buffer, done: Done) -> None:
+        self._keep("writes", partial(done, errno.EIO))
+
+    def flush(self, done: Done) -> None:
+        self._keep("flushes", partial(done, errno.EIO))
+
+    def _keep(self, name: str, answer: Callable[[], None]) -> None:
+        self._count(name)
+        self.unanswered.append(answer)
+        print("kept", flush=True)
+
+
+async def _serve_until_told(fd: int, volume: FileVolume, taking_over: bool) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                async for _ in signals:
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(stop)
+            async with trio.open_nursery() as serving:
+                await serving.start(partial(serve, fd, volume, taking_over=taking_over))
+                print("ready", flush=True)
+            nursery.cancel_scope.cancel()
+
+
+def main(arguments: list[str]) -> None:
+    fd, path, modes = int(arguments[0]), arguments[1], arguments[2:]
+    volume = SilentVolume(path) if "mute" in modes or "late" in modes else FileVolume(path)
+    trio.run(_serve_until_told, fd, volume, "take-over" in modes)
+    if isinstance(volume, SilentVolume) and "late" in modes:
+        for answer in volume.unanswered:
+            answer()
+    print(json.dumps(volume.counts), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

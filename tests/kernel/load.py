@@ -1,0 +1,142 @@
+"""What keeps a disk busy: fio that verifies what it wrote, and files whose every fsync is remembered."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from tests.kernel.machine import run
+
+MIB = 1024 * 1024
+
+
+class Fio:
+    """Random writes of 4 to 64 KiB, each pass over the range read back and verified, until `seconds` are over."""
+
+    def __init__(self, target: Path, folder: Path, *, seconds: int, offset: int = 0, size: int = 16 * MIB) -> None:
+        """`folder` takes fio's report; offset and size are bytes of the target."""
+        self.report = folder / "fio.json"
+        self._process = subprocess.Popen(
+            [
+                *("fio", "--name=load", f"--filename={target}", "--rw=randwrite", "--bsrange=4k-64k"),
+                *(f"--offset={offset}", f"--size={size}", f"--runtime={seconds}", "--loops=10000"),
+                *("--ioengine=libaio", "--iodepth=8", "--direct=1", "--rate=24m"),
+                *("--verify=crc32c", "--verify_fatal=1", "--output-format=json", f"--output={self.report}"),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=folder,  # fio leaves a state file there when verification fails
+        )
+
+    def __enter__(self) -> Fio:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def finish(self) -> None:
+        """Waits for the end; raises AssertionError when fio met an error or read back what it had not written."""
+        said, _ = self._process.communicate(timeout=120)
+        assert self._process.returncode == 0, f"fio ended with {self._process.returncode}: {said.decode()}"
+        job = json.loads(self.report.read_text())["jobs"][0]
+        assert job["error"] == 0, f"fio met error {job['error']}: {said.decode()}"
+        assert job["write"]["io_bytes"] > 0, "fio wrote nothing"
+        assert job["read"]["io_bytes"] > 0, "fio verified nothing"
+
+
+class Files:
+    """An ext4 on a disk, with files whose checksums are known once fsync said that they are safe."""
+
+    def __init__(self, device: Path, mountpoint: Path) -> None:
+        self.device = device
+        self.mountpoint = mountpoint
+        self.safe: dict[str, str] = {}
+        """SHA-256 by name, of every file that was written and flushed successfully."""
+        mountpoint.mkdir(exist_ok=True)
+
+    def make(self) -> None:
+        run("mkfs.ext4", "-q", "-F", self.device)
+
+    def mount(self) -> None:
+        run("mount", "-t", "ext4", self.device, self.mountpoint)
+
+    def umount(self) -> None:
+        run("umount", self.mountpoint)
+
+    def recover(self) -> None:
+        """e2fsck replays the journal; it must not need more than that to find the file system clean."""
+        first = run("e2fsck", "-p", self.device, check=False)
+        assert first.returncode in (0, 1), f"e2fsck -p ended with {first.returncode}: {first.stdout}{first.stderr}"
+        self.check_structure()
+
+    def check_structure(self) -> None:
+        """Raises AssertionError unless a full e2fsck finds nothing to mend."""
+        run("e2fsck", "-f", "-n", self.device)
+
+    def write(self, name: str, size: int) -> None:
+        """A file of random bytes, flushed; OSError when the disk fails."""
+        data = os.urandom(size)
+        with (self.mountpoint / name).open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self.safe[name] = hashlib.sha256(data).hexdigest()
+
+    def write_many(self, prefix: str, total: int) -> None:
+        """Random files of different sizes, `total` bytes together."""
+        sizes = [4096, 100_000, 1_000_000, 7_654_321, 16 * MIB]
+        done = number = 0
+        while done < total:
+            size = min(sizes[number % len(sizes)], total - done)
+            self.write(f"{prefix}-{number}", size)
+            done += size
+            number += 1
+
+    def check(self) -> None:
+        """Every safe file is there, byte for byte. Reads the disk, not the page cache: the mount is young."""
+        wrong = []
+        for name, digest in self.safe.items():
+            try:
+                found = hashlib.sha256((self.mountpoint / name).read_bytes()).hexdigest()
+            except OSError as error:
+                found = str(error)
+            if found != digest:
+                wrong.append(f"{name}: {found}")
+        assert not wrong, f"{len(wrong)} of {len(self.safe)} flushed files are lost or changed: {wrong[:5]}"
+
+
+class Writer:
+    """Writes and flushes small files on and on, in a thread, until it is stopped or the disk goes away."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join(timeout=30)
+        assert not self._thread.is_alive(), "the writer hangs on the disk"
+
+    def _work(self) -> None:
+        number = 0
+        with contextlib.suppress(OSError):  # the end of the primary is what some tests are about
+            while not self._stop.is_set():
+                self.files.write(f"running-{number}", 64 * 1024)
+                number += 1

@@ -1,0 +1,35 @@
+"""hastd as init systems start it: in the background, with a pidfile, logging to syslog."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import machine
+from tests.kernel.conftest import MakePair
+from tests.kernel.node import PROJECT, RESOURCE
+
+pytestmark = pytest.mark.kernel
+
+
+def test_hastd_goes_to_the_background_when_it_is_ready(make_pair: MakePair) -> None:
+    node = make_pair().a
+    node.create()
+    machine.run(*node.hastd_command(), cwd=PROJECT, timeout=30)
+    pid = int(node.pidfile.read_text())
+    node.sessions.append(os.getsid(pid))
+    assert node.status().role == "init", "it answers as soon as the command has returned"
+    assert os.getsid(pid) != os.getsid(0)
+    assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
+
+    node.become_primary()
+    worker = int(node.fields()["workerpid"])
+    assert Path(f"/proc/{worker}/cmdline").read_bytes().startswith(f"hastd: {RESOURCE} (primary)".encode())
+
+    os.kill(pid, signal.SIGTERM)
+    node.until(lambda: not node.processes(), "hastd and its worker have ended", timeout=30)
+    assert not node.pidfile.exists()
+    assert machine.mounts_below(node.root) == []

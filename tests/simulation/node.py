@@ -1,0 +1,241 @@
+"""Two nodes in one process: the production engines over simulated disks and network."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from hastfs.address import Address
+from hastfs.config.schema import ResourceConfig
+from hastfs.errors import HastError
+from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.protocol.frame import FrameReader
+from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome, acts_as, decode_opening, negotiate
+from hastfs.resource import secondary
+from hastfs.resource.connecting import receive_frame, send_frame
+from hastfs.resource.connector import Connector
+from hastfs.resource.events import Event
+from hastfs.resource.primary import Primary
+from hastfs.resource.secondary import Secondary
+from hastfs.resource.waiting import data_of, finished, plain_errors
+from tests.simulation.disk import SimulatedComponent, SimulatedDisk
+from tests.simulation.network import SimulatedChannel, connection
+
+RESOURCE = "test"
+
+
+def resource_config(replication: Replication = Replication.FULLSYNC, timeout: int = 20) -> ResourceConfig:
+    """What hast.conf would say."""
+    return ResourceConfig(
+        name=RESOURCE,
+        provider=RESOURCE,
+        local="/simulated",
+        remote=Address("peer", 8457, None, "peer"),
+        source=None,
+        replication=replication,
+        checksum=Checksum.NONE,
+        compression=Compression.HOLE,
+        timeout=timeout,
+        exec=None,
+        metaflush=True,
+        device=False,
+    )
+
+
+class Node:
+    """One node: a disk, a role, and the connections made to it. `other` is set by `pair`."""
+
+    def __init__(self, name: str, disk: SimulatedDisk, config: ResourceConfig, nursery: trio.Nursery) -> None:
+        self.name = name
+        self.disk = disk
+        self.config = config
+        self.role = Role.INIT
+        self.reachable = True
+        self.version = 3
+        self.mtu = 1 << 30
+        self.events: list[str] = []
+        self.errors: list[Exception] = []
+        self.primary: Primary | None = None
+        self.secondary: Secondary | None = None
+        self.connections: list[SimulatedChannel] = []
+        self.other: Node
+        self._nursery = nursery
+        self._work: trio.CancelScope | None = None
+        self._component: SimulatedComponent | None = None
+        self._ended = trio.Event()
+        self._half_open: dict[bytes, tuple[SimulatedChannel, int]] = {}
+
+    def notify(self, event: Event) -> None:
+        """What the hooks would be told."""
+        self.events.append(event.value)
+
+    # -- the primary's side ----------------------------------------------------------------------------------------
+
+    async def become_primary(self, *, force: bool = False) -> Primary:
+        """Raises what `hastctl role primary` would report."""
+        self.role = Role.PRIMARY
+        try:
+            self.primary = await self._nursery.start(self._run_primary, force)
+        except HastError:
+            self.role = Role.INIT
+            raise
+        return self.primary
+
+    async def _run_primary(self, force: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED) -> None:
+        self._ended = trio.Event()
+        try:
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    self._work = nursery.cancel_scope
+                    self._component = component = SimulatedComponent(self.disk, nursery)
+                    primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
+                    connector = Connector(primary, self._dial, self.notify, force=force)
+                    await primary.serve(connector, force=force, task_status=task_status)
+                    component.close()
+        finally:
+            self._work = self.primary = None
+            self._ended.set()
+
+    async def _dial(self) -> SimulatedChannel:
+        await trio.lowlevel.checkpoint()
+        if not (self.reachable and self.other.reachable):
+            raise ConnectionRefusedError("connection refused")
+        ours, theirs = connection(self.mtu)
+        self.connections.append(ours)
+        self._nursery.start_soon(self.other.accept, theirs)
+        return ours
+
+    # -- the secondary's side --------------------------------------------------------------------------------------
+
+    async def accept(self, channel: SimulatedChannel) -> None:
+        """What hastd's listener does with a connection."""
+        frame = await receive_frame(channel, FrameReader(4096, 0))
+        opening = decode_opening(frame)
+        if self.role is not Role.SECONDARY:
+            await send_frame(channel, Refusal(acts_as(self.role), wait=self.role is Role.PRIMARY).encode())
+            channel.close()
+        elif isinstance(opening, Hello):
+            version = min(self.version, negotiate(opening.version))
+            token = len(self._half_open).to_bytes(16, "big")
+            self._half_open[token] = (channel, version)
+            await send_frame(channel, Welcome(version, token).encode())
+        else:
+            await self._run_secondary(*self._half_open.pop(opening.token), channel, opening)
+
+    async def _run_secondary(
+        self, outgoing: SimulatedChannel, version: int, incoming: SimulatedChannel, joining: Joining
+    ) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            await self._ended.wait()
+        self._ended = trio.Event()
+        try:
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    self._work = nursery.cancel_scope
+                    self._component = component = SimulatedComponent(self.disk, nursery)
+                    self.secondary = Secondary(
+                        self.config,
+                        component,
+                        self.disk.metadata,
+                        self.disk.map,
+                        outgoing=outgoing,
+                        incoming=incoming,
+                        version=version,
+                    )
+                    await secondary.serve(self.secondary, joining, self.notify)
+                    component.close()
+        except HastError as error:
+            self.errors.append(error)
+        finally:
+            self._work = self.secondary = None
+            self._ended.set()
+            outgoing.close()
+            incoming.close()
+
+    # -- both ------------------------------------------------------------------------------------------------------
+
+    def become_secondary(self) -> None:
+        """From now on, a primary is let in."""
+        self.role = Role.SECONDARY
+
+    async def stop(self) -> None:
+        """Leaves its role in order."""
+        if self.primary is not None:
+            await self.primary.stop()
+            await self._ended.wait()
+        await self.crash()
+
+    async def crash(self) -> None:
+        """kill -9: whatever was under way is not done."""
+        self.role = Role.INIT
+        if self._component is not None:
+            self._component.close()
+        if self._work is not None:
+            self._work.cancel()
+            await self._ended.wait()
+
+    def cut(self) -> None:
+        """All connections from and to this node break."""
+        for channel in (*self.connections, *self.other.connections):
+            channel.cut()
+        self.connections.clear()
+        self.other.connections.clear()
+
+    # -- an application --------------------------------------------------------------------------------------------
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """Through the primary; the errno."""
+        assert (primary := self.primary) is not None
+        return await finished(lambda done: _submitted(primary, lambda: primary.write(offset, data, done)))
+
+    async def flush(self) -> int:
+        """Through the primary; the errno."""
+        assert (primary := self.primary) is not None
+        return await finished(lambda done: _submitted(primary, lambda: primary.flush(done)))
+
+    async def discard(self, offset: int, length: int) -> int:
+        """Through the primary; the errno."""
+        assert (primary := self.primary) is not None
+        return await finished(lambda done: _submitted(primary, lambda: primary.discard(offset, length, done)))
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """Through the primary; OSError."""
+        assert (primary := self.primary) is not None
+        error, data = await data_of(lambda done: _submitted(primary, lambda: primary.read(offset, length, done)))
+        if error:
+            raise OSError(error, "read")
+        return bytes(data)
+
+
+def _submitted(primary: Primary, call: object) -> None:
+    assert callable(call)
+    call()
+    primary.submit()
+
+
+@asynccontextmanager
+async def pair(
+    *, replication: Replication = Replication.FULLSYNC, size: int = 256 * 1024, extentsize: int = 4096, keepdirty: int = 4
+) -> AsyncIterator[tuple[Node, Node]]:
+    """Two fresh nodes, in role init, that can reach each other."""
+    async with trio.open_nursery() as nursery:
+        config = resource_config(replication)
+        nodes = [Node(name, SimulatedDisk(RESOURCE, size, extentsize, keepdirty), config, nursery) for name in "ab"]
+        nodes[0].other, nodes[1].other = nodes[1], nodes[0]
+        try:
+            yield nodes[0], nodes[1]
+        finally:
+            for node in nodes:
+                await node.crash()
+            nursery.cancel_scope.cancel()
+
+
+async def until(condition: object, timeout: float = 300) -> None:
+    """Waits (in simulated time) until the condition holds."""
+    assert callable(condition)
+    with trio.fail_after(timeout):
+        while not condition():
+            await trio.sleep(0.01)

@@ -1,0 +1,206 @@
+"""The control socket's server with a supervisor that only answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from hastfs.daemon import sockets
+from hastfs.daemon.controlserver import MAX_CLIENTS, MAX_REQUEST, ControlServer
+from hastfs.errors import BusyError
+from hastfs.model import Role
+from hastfs.protocol.control import ERROR_INVALID, ERROR_UNIMPLEMENTED, ControlCommand, Reply, Request, ResourceStatus
+from hastfs.protocol.frame import FrameReader, encode
+from hastfs.protocol.nv import Nv, NvType
+
+
+class FakeSupervisor:
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.ended = trio.Event()
+        self.busy = False
+
+    async def set_role(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return Reply(resources=[ResourceStatus("disk", role="init")])
+
+    async def status(self, request: Request) -> Reply:
+        self.requests.append(request)
+        if request.resources == ("hangs",):
+            await trio.sleep_forever()
+        return Reply(resources=[ResourceStatus("disk", role="primary", workerpid=0)])
+
+    async def stop(self, request: Request) -> Reply:
+        self.requests.append(request)
+        if self.busy:
+            raise BusyError("Resource disk is in use.")
+        return Reply()
+
+    def end(self) -> None:
+        self.ended.set()
+
+
+class Served:
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.supervisor = FakeSupervisor()
+        self.listener = sockets.listen_control(path)
+        self._streams: list[trio.SocketStream] = []
+
+    async def run(self) -> None:
+        await ControlServer(self.supervisor).run(self.listener)
+
+    async def connect(self) -> trio.SocketStream:
+        stream = await trio.open_unix_socket(self.path)
+        self._streams.append(stream)
+        return stream
+
+    async def ask(self, message: bytes) -> Reply | None:
+        """None: closed without an answer."""
+        return await answer(await self.connect(), message)
+
+    def close(self) -> None:
+        self.listener.close()
+        for stream in self._streams:
+            stream.socket.close()
+
+
+async def answer(stream: trio.SocketStream, message: bytes) -> Reply | None:
+    await stream.send_all(message)
+    reader = FrameReader(MAX_REQUEST, 0)
+    with trio.fail_after(60):
+        while (frame := reader.next()) is None:
+            count = await stream.socket.recv_into(reader.buffer())
+            if not count:
+                return None
+            reader.received(count)
+    return Reply.decode(frame)
+
+
+def request(*resources: str, command: ControlCommand = ControlCommand.STATUS, role: Role | None = None) -> bytes:
+    return b"".join(Request(command, role, resources=resources).encode())
+
+
+def raw(*fields: tuple[str, NvType, int | str]) -> bytes:
+    nv = Nv()
+    for name, kind, value in fields:
+        nv.add(name, kind, value)
+    return b"".join(encode(nv.encode()))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[str]:
+    yield str(tmp_path / "control")
+
+
+@pytest.fixture
+async def served(path: str, nursery: trio.Nursery) -> AsyncIterator[Served]:
+    with contextlib.closing(Served(path)) as made:
+        nursery.start_soon(made.run)
+        yield made
+
+
+async def test_only_the_owner_may_talk_to_the_daemon(served: Served) -> None:
+    assert stat.S_IMODE(os.stat(served.path).st_mode) == 0o600
+
+
+async def test_requests_reach_the_supervisor_and_replies_the_client(served: Served) -> None:
+    reply = await served.ask(request("disk", command=ControlCommand.SETROLE, role=Role.PRIMARY))
+    assert reply is not None
+    assert [(status.resource, status.role) for status in reply.resources] == [("disk", "init")]
+    assert served.supervisor.requests == [Request(ControlCommand.SETROLE, Role.PRIMARY, resources=("disk",))]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        (raw(("cmd", NvType.UINT8, 2)), ERROR_INVALID),
+        (raw(("cmd", NvType.UINT8, 9), ("resource0", NvType.STRING, "all")), ERROR_UNIMPLEMENTED),
+        (raw(("cmd", NvType.UINT8, 1), ("role", NvType.UINT8, 7), ("resource0", NvType.STRING, "all")), ERROR_INVALID),
+    ],
+)
+async def test_wrong_requests_get_the_originals_error_numbers(served: Served, message: bytes, error: int) -> None:
+    reply = await served.ask(message)
+    assert reply is not None
+    assert reply.error == error
+    assert served.supervisor.requests == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [raw(("resource0", NvType.STRING, "all")), b"\x02\xff\xff\xff\xff", b"\x07\0\0\0\0", request("a") + request("b")],
+)
+async def test_what_is_no_request_is_closed_without_an_answer(served: Served, message: bytes) -> None:
+    assert await served.ask(message) is None
+    assert await served.ask(request("disk")) is not None
+
+
+async def test_a_client_that_leaves_before_its_answer_disturbs_nobody(served: Served) -> None:
+    stream = await served.connect()
+    await stream.send_all(request("disk")[:9])
+    await stream.aclose()
+    other = await served.connect()
+    await other.send_all(request("disk"))
+    await other.aclose()
+    assert await served.ask(request("disk")) is not None
+
+
+async def test_one_request_that_takes_long_does_not_hold_up_others(served: Served) -> None:
+    stream = await served.connect()
+    await stream.send_all(request("hangs"))
+    assert await served.ask(request("disk")) is not None
+
+
+async def test_silent_clients_hold_up_nobody_and_are_given_up(
+    path: str, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(Served(path)) as served:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.run)
+            silent = [await served.connect() for _ in range(MAX_CLIENTS)]
+            assert await served.ask(request("disk")) is not None  # once the silent ones are given up
+            assert await silent[0].receive_some() == b""
+            assert "the client is too slow" in caplog.text
+            nursery.cancel_scope.cancel()
+
+
+async def test_the_daemon_ends_after_the_answer_to_stop(served: Served) -> None:
+    assert await served.ask(request(command=ControlCommand.STOP)) == Reply()
+    with trio.fail_after(10):
+        await served.supervisor.ended.wait()
+
+
+async def test_a_refused_stop_says_why_and_ends_nothing(served: Served) -> None:
+    served.supervisor.busy = True
+    assert await served.ask(request(command=ControlCommand.STOP)) == Reply(75, "Resource disk is in use.")
+    assert not served.supervisor.ended.is_set()
+
+
+async def test_a_socket_that_another_daemon_answers_on_is_left_alone(served: Served) -> None:
+    inode = os.stat(served.path).st_ino
+    with pytest.raises(sockets.SystemFailure, match="Another hastd is already running"):
+        sockets.listen_control(served.path)
+    assert os.stat(served.path).st_ino == inode
+    assert await served.ask(request("disk")) is not None
+
+
+def test_a_socket_that_a_dead_daemon_left_is_replaced(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    with sockets.listen_control(path), socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+
+
+def test_a_file_in_the_sockets_place_is_left_alone(path: str) -> None:
+    Path(path).write_text("precious")
+    with pytest.raises(sockets.SystemFailure, match="something else is there"):
+        sockets.listen_control(path)
+    assert Path(path).read_text() == "precious"

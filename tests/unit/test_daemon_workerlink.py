@@ -1,0 +1,90 @@
+"""Messages between supervisor and worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hastfs.daemon import workerlink
+from hastfs.daemon.workerlink import (
+    AskStatus,
+    Failed,
+    Happened,
+    LinkEnd,
+    LinkError,
+    Order,
+    Ready,
+    Report,
+    StatusAnswer,
+    Stop,
+    decode,
+    encode,
+)
+from hastfs.resource.events import Event
+from hastfs.resource.status import Status
+
+STATUS = Status("complete", 2097152, 2097152, 64, {"stat_read": 7})
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[LinkEnd, LinkEnd]]:
+    supervisors, workers = (LinkEnd(sock) for sock in workerlink.socketpair())
+    yield supervisors, workers
+    supervisors.close()
+    workers.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        AskStatus(3),
+        Stop(),
+        Ready(),
+        Happened("split-brain"),
+        StatusAnswer(3, STATUS.as_dict()),
+        Failed("Component /x is locked.", 75, True),
+    ],
+)
+def test_every_message_comes_back_as_it_was(message: Order | Report) -> None:
+    assert decode(encode(message)) == message
+
+
+def test_events_and_status_come_back_as_values() -> None:
+    assert Happened("syncdone").as_event is Event.SYNCDONE
+    answer = decode(encode(StatusAnswer(1, STATUS.as_dict())))
+    assert isinstance(answer, StatusAnswer)
+    assert answer.as_status == STATUS
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"", b"\xff", b"[]", b"7", b"{}", b'{"kind": "Nonsense"}', b'{"kind": "AskStatus"}', b'{"kind": "Stop", "x": 1}'],
+)
+def test_anything_else_is_refused(packet: bytes) -> None:
+    with pytest.raises(LinkError):
+        decode(packet)
+
+
+async def test_messages_arrive_in_order_and_then_the_end(ends: tuple[LinkEnd, LinkEnd]) -> None:
+    supervisors, workers = ends
+    workers.send(Ready())
+    workers.send(Happened("connect"))
+    workers.close()
+    assert [await supervisors.receive() for _ in range(3)] == [Ready(), Happened("connect"), None]
+
+
+async def test_sending_never_waits_for_a_process_that_does_not_read(
+    ends: tuple[LinkEnd, LinkEnd], caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisors, _ = ends
+    while not caplog.records:
+        supervisors.send(AskStatus(1))
+    assert "AskStatus is lost" in caplog.text
+
+
+async def test_sending_to_a_process_that_is_gone_is_no_error(ends: tuple[LinkEnd, LinkEnd]) -> None:
+    supervisors, workers = ends
+    workers.close()
+    supervisors.send(Stop())
+    assert await supervisors.receive() is None

@@ -1,0 +1,201 @@
+"""The supervisor's view of a worker: the worker here is the other end of a link, and a process that ends on demand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import trio
+import trio.testing
+
+from hastfs.daemon import workerlink
+from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, Order, Ready, Report, StatusAnswer, Stop
+from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
+from hastfs.errors import BusyError, SystemFailure
+from hastfs.resource.events import Event
+from hastfs.resource.status import Status
+
+STATUS = Status("complete", 4096, 2097152, 64, {"stat_write": 3})
+
+
+class FakeProcess:
+    def __init__(self) -> None:
+        self.pid = 4711
+        self.code = 0
+        self.ended = trio.Event()
+        self.killed = self.closed = False
+
+    async def wait(self) -> int:
+        await self.ended.wait()
+        return self.code
+
+    def end(self, code: int = 0) -> None:
+        if not self.ended.is_set():
+            self.code = code
+            self.ended.set()
+
+    def kill(self) -> None:
+        self.killed = True
+        self.end(-9)
+
+    def close(self) -> None:
+        assert self.ended.is_set()
+        self.closed = True
+
+
+class Pair:
+    """A `Worker`, and what its process does."""
+
+    def __init__(self) -> None:
+        self.process = FakeProcess()
+        self.events: list[Event] = []
+        ours, theirs = workerlink.socketpair()
+        self.link = LinkEnd(theirs)
+        self.worker = Worker(self.process, LinkEnd(ours), self.events.append)
+
+    async def expect(self, order: Order) -> None:
+        with trio.fail_after(60):
+            assert await self.link.receive() == order
+
+    def say(self, *reports: Report) -> None:
+        for report in reports:
+            self.link.send(report)
+
+    def exit(self, code: int = 0) -> None:
+        self.link.close()
+        self.process.end(code)
+
+
+@pytest.fixture
+async def pair(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Pair]:
+    made = Pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(made.worker.run)
+        yield made
+        nursery.cancel_scope.cancel()
+    made.link.close()
+    assert made.process.closed
+
+
+async def test_a_worker_is_ready_when_it_says_so(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.wait_ready)
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        pair.say(Ready())
+
+
+async def test_what_happens_is_passed_on_in_order(pair: Pair) -> None:
+    pair.say(Happened("connect"), Happened("syncstart"), Ready())
+    await pair.worker.wait_ready()
+    assert pair.events == [Event.CONNECT, Event.SYNCSTART]
+
+
+async def test_a_worker_that_fails_before_it_is_ready_says_why(pair: Pair) -> None:
+    pair.say(Failed("Component is locked.", 75, True))
+    pair.exit(75)
+    with pytest.raises(WorkerFailed, match=r"^Component is locked\.$") as caught:
+        await pair.worker.wait_ready()
+    assert caught.value.exit_code == 75
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (0, Ended("Worker process exited gracefully.", 0, False)),
+        (-9, Ended("Worker process killed (signal=9).", -9, True)),
+        (1, Ended("Worker process exited ungracefully (exitcode=1).", 1, True)),
+    ],
+)
+async def test_how_the_process_ended_is_the_outcome(pair: Pair, code: int, outcome: Ended) -> None:
+    pair.exit(code)
+    await pair.worker.ended.wait()
+    assert pair.worker.outcome == outcome
+
+
+async def test_status_is_asked_and_answered(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        answers: list[Status] = []
+
+        async def ask() -> None:
+            answers.append(await pair.worker.status())
+
+        nursery.start_soon(ask)
+        await pair.expect(AskStatus(1))
+        pair.say(StatusAnswer(1, STATUS.as_dict()))
+    assert answers == [STATUS]
+
+
+async def test_a_worker_that_hangs_costs_a_status_two_seconds(pair: Pair) -> None:
+    started = trio.current_time()
+    with pytest.raises(SystemFailure, match="does not answer"):
+        await pair.worker.status()
+    assert trio.current_time() - started == pytest.approx(2)
+
+
+async def test_a_late_answer_is_not_taken_for_that_of_the_next_question(pair: Pair) -> None:
+    with pytest.raises(SystemFailure):
+        await pair.worker.status()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.status)
+        await pair.expect(AskStatus(1))
+        await pair.expect(AskStatus(2))
+        pair.say(StatusAnswer(1, STATUS.as_dict()))
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        pair.say(StatusAnswer(2, STATUS.as_dict()))
+
+
+async def test_a_worker_that_dies_while_asked_is_not_waited_for(pair: Pair) -> None:
+    pair.exit(-11)
+    started = trio.current_time()
+    with pytest.raises(SystemFailure):
+        await pair.worker.status()
+    assert trio.current_time() == started
+
+
+async def test_stop_ends_a_worker_in_order(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.stop, 5.0)
+        await pair.expect(Stop())
+        pair.exit()
+    assert pair.worker.outcome.in_order
+    assert pair.process.code == 0
+
+
+async def test_a_worker_that_does_not_stop_is_killed(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    assert (await pair.worker.stop(5.0)).exit_code == -9
+    assert "does not stop within 5 s" in caplog.text
+
+
+async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(pair: Pair) -> None:
+    pair.link.close()
+    await pair.worker.ended.wait()
+    assert pair.process.killed
+
+
+@pytest.mark.parametrize("say", [lambda link: link.send(Stop()), lambda link: link.send(Happened("nonsense"))])
+async def test_a_worker_that_talks_nonsense_is_killed(pair: Pair, say: Callable[[LinkEnd], None]) -> None:
+    say(pair.link)
+    await pair.worker.ended.wait()
+    assert pair.process.killed
+
+
+async def test_cancelling_kills_the_process(autojump_clock: trio.testing.MockClock) -> None:
+    pair = Pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.run)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    pair.link.close()
+    assert pair.process.killed
+    assert pair.worker.ended.is_set()
+
+
+async def test_the_first_of_several_waits_counts_and_its_error_comes_as_it_is() -> None:
+    async def fail() -> None:
+        raise BusyError("taken")
+
+    await first(trio.sleep_forever, trio.lowlevel.checkpoint)
+    with pytest.raises(BusyError, match="taken"):
+        await first(trio.sleep_forever, fail)
