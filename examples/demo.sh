@@ -11,7 +11,9 @@ device=/dev/hast/demo
 work=
 declare -A pid=() port=()
 
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold=; plain=
+[ -t 1 ] && { bold=$'\033[1m'; plain=$'\033[0m'; }
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 say() { printf '  %s\n' "$*"; }
 fail() { printf '\nNOT AS IT SHOULD BE: %s\n' "$*" >&2; exit 1; }
 
@@ -29,20 +31,23 @@ our_loops() {
 
 our_mounts() { awk -v work="$work/" 'index($5, work) == 1 { print $5 }' /proc/self/mountinfo | tac; }
 
-# alive SESSION: is a process of it left (one that is no zombie)?
+# alive SESSION, ended SESSION: is a process of it left (one that is no zombie)?
 alive() { ps -o stat= -s "$1" | grep -qv '^Z'; }
+ended() { ! alive "$1"; }
 
 # kill_node NAME: its hastd and every worker process at once, as a power failure would.
 kill_node() {
     local session=${pid[$1]:-} deadline=$((SECONDS + 10))
     [ -n "$session" ] || return 0
     unset "pid[$1]"
-    while alive "$session"; do
-        [ "$SECONDS" -lt "$deadline" ] || return 1
-        pkill -KILL -s "$session" || true
-        sleep 0.05
-    done
-    wait "$session" 2>/dev/null || true
+    {
+        while alive "$session"; do
+            [ "$SECONDS" -lt "$deadline" ] || return 1
+            pkill -KILL -s "$session" || true
+            sleep 0.05
+        done
+        wait "$session" || true
+    } 2>/dev/null # bash wants to tell that the process was killed
 }
 
 # Is there a device of that name with a life of its own? A link to a free loop device is a dead node's.
@@ -123,7 +128,7 @@ EOF
 
 # A session of its own for every node, so that all its processes can be found and killed.
 start_node() {
-    setsid "$bin/hastd" -F -c "$work/$1/hast.conf" >>"$work/$1/hastd.log" 2>&1 </dev/null &
+    TMPDIR=$work setsid "$bin/hastd" -F -c "$work/$1/hast.conf" >>"$work/$1/hastd.log" 2>&1 </dev/null &
     pid[$1]=$!
     wait_until 20 "hastd of the $1 node answers" answers "$1"
 }
@@ -134,7 +139,7 @@ stop_node() {
     kill -TERM "$session"
     wait "$session" || fail "hastd of the $1 node ended with an error"
     unset "pid[$1]"
-    ! alive "$session" || fail "processes of the $1 node are left after it ended"
+    wait_until 5 "the last process of the $1 node ends" ended "$session"
 }
 
 # write_files PREFIX NUMBER SIZE: random files with their checksums in $work/sums; each is flushed before it counts.
@@ -242,13 +247,14 @@ comeback() {
     : >"$work/second/events"
     start_node first
     ctl first role secondary demo
-    wait_until 20 "the resync begins" heard second syncstart
-    say "Resync began, $(dirty_of second) bytes to go."
+    local before=$SECONDS
+    wait_until 30 "the resync begins" heard second syncstart
+    say "The nodes are connected again, and the resync has begun."
     wait_until 60 "the resync is done" heard second syncdone
     wait_until 20 "the pair is complete" has_status second complete
     show_status second
-    say "Resync done; dirty now: $(dirty_of second) bytes (the extents used last stay marked, at most 8 MiB)."
-    [ "$(dirty_of second)" -le $((8 << 20)) ] || fail "more is dirty after the resync than the extents used last"
+    say "The resync is done, $((SECONDS - before)) seconds after the node came back; dirty now: $(dirty_of second) bytes."
+    [ "$(dirty_of second)" -le $((8 << 20)) ] || fail "more is dirty after the resync than keepdirty allows (8 extents)"
     write_files together 4 4M
     say "4 more files written, to both nodes again."
 }

@@ -6,13 +6,14 @@ It is started without any descriptor of ours and so are the workers: they have o
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TypeVar
@@ -69,6 +70,8 @@ class ProcessStarter:
     def __init__(self, preload: str = WORKER_MODULE) -> None:
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([preload])
+        # It would wait for our processes at our exit, also for one that cannot be killed. The supervisor ends them all.
+        atexit.unregister(util._exit_function)  # type: ignore[attr-defined]
         with _importable(), _deaf():
             forkserver.ensure_running()
         # multiprocessing collects exit statuses in start() as well as in exitcode: one at a time.

@@ -41,14 +41,11 @@ IN_HEADER = struct.Struct("=IIQQIIIHH")
 OUT_HEADER = struct.Struct("=IiQ")
 """len, error (0 or a negative errno), unique."""
 
-REQUEST_HEAD = struct.Struct("=4xIQ")
-"""The opcode and unique of `IN_HEADER`: all that the lane wants of it."""
-
-IO_RANGE = struct.Struct("=8xQI")
-"""offset and size at the head of fuse_read_in and fuse_write_in; both are `IO_IN_SIZE` bytes."""
+REQUEST = struct.Struct("=4xIQ24x8xQI")
+"""opcode and unique of `IN_HEADER`, then, if the opcode says so, offset and size of fuse_read_in or fuse_write_in."""
 
 IO_FLAGS = struct.Struct("=32xI")
-"""flags of fuse_read_in and fuse_write_in: those that the file was opened with (O_DIRECT)."""
+"""flags of fuse_read_in and fuse_write_in (both `IO_IN_SIZE` bytes): those that the file was opened with (O_DIRECT)."""
 
 FALLOCATE_IN = struct.Struct("=8xQQI4x")
 """offset, length and mode of fuse_fallocate_in."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from hastfs.frontend import fuse_abi as abi
-from hastfs.frontend.spin import Spin
+from hastfs.spin import Spin
 from hastfs.volume import Buffer, Volume
 
 log = logging.getLogger(__name__)
@@ -94,11 +94,11 @@ class Lane:
             self._undeliverable(error)
 
     def _serve(self, length: int) -> None:
-        opcode, unique = abi.REQUEST_HEAD.unpack_from(self._request)
+        opcode, unique, offset, size = abi.REQUEST.unpack_from(self._request)
         if opcode == abi.FUSE_WRITE:
-            self._write(unique)
+            self._write(unique, offset, size)
         elif opcode == abi.FUSE_READ:
-            self._read(unique)
+            self._read(unique, offset, size)
         elif opcode == abi.FUSE_FSYNC:
             self._volume.flush(partial(self._done, unique))
         elif opcode == abi.FUSE_FALLOCATE:
@@ -108,8 +108,7 @@ class Lane:
         elif opcode != abi.FUSE_INTERRUPT:
             self._forward(bytes(self._view[:length]))
 
-    def _write(self, unique: int) -> None:
-        offset, length = abi.IO_RANGE.unpack_from(self._request, abi.IN_HEADER.size)
+    def _write(self, unique: int, offset: int, length: int) -> None:
         if offset + length > self._size:
             self._write_across_end(unique, offset)
             return
@@ -128,8 +127,7 @@ class Lane:
         done = partial(self._full, unique) if flags & os.O_DIRECT else partial(self._written, unique, room)
         self._volume.write(offset, data, done)
 
-    def _read(self, unique: int) -> None:
-        offset, length = abi.IO_RANGE.unpack_from(self._request, abi.IN_HEADER.size)
+    def _read(self, unique: int, offset: int, length: int) -> None:
         room = self._size - offset
         if length > room:
             if room <= 0:

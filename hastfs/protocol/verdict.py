@@ -37,21 +37,21 @@ from hastfs.model import Generations, SyncSource
 from hastfs.protocol.handshake import SPLIT_BRAIN, resuid_mismatch
 
 
-class SplitBrain(HastError):  # noqa: N818
+class SplitBrain(HastError):
     """Both nodes wrote alone: neither may overwrite the other."""
 
     def __init__(self) -> None:
         super().__init__(SPLIT_BRAIN)
 
 
-class ResuidMismatch(HastError):  # noqa: N818
+class ResuidMismatch(HastError):
     """The nodes belong to different pairs."""
 
     def __init__(self, primary: int, secondary: int) -> None:
         super().__init__(resuid_mismatch(primary, secondary))
 
 
-class InconsistentSource(HastError):  # noqa: N818
+class InconsistentSource(HastError):
     """The data to copy from is in the middle of a resync (promise 6); forced to be primary, a node is so no more."""
 
 
@@ -102,7 +102,7 @@ def decide(primary: Facts, secondary: Facts) -> Verdict:
     source = primary if verdict.source is SyncSource.PRIMARY else secondary
     if not source.consistent:
         raise InconsistentSource(
-            f"The {verdict.source.name.lower()} has what the other node lacks, but is in the middle of a resync itself: "
+            f"The {verdict.source.name.lower()} has what the other node lacks, but is in the middle of a resync: "
             "its data must not be copied."
         )
     return verdict

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Sequence
 from typing import Protocol
 
 import trio
 
+from hastfs.spin import Spin
 from hastfs.volume import Buffer
-
-SPIN = 100e-6
-"""Seconds to look again and again after the last data before sleeping: waking up costs more than the work."""
 
 _SOCKET_BUFFER = 4 << 20  # bytes; the kernel may grant less (net.core.rmem_max)
 
@@ -46,21 +43,18 @@ class SocketChannel:
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         self._socket = sock
-        self._last = 0.0
+        self._spin = Spin()
 
     def receive_into(self, room: memoryview) -> int:
         received = self._socket.recv_into(room)
-        self._last = time.perf_counter()
+        self._spin.worked()
         return received
 
     def send(self, pieces: Sequence[Buffer]) -> int:
         return self._socket.sendmsg(pieces)
 
     async def readable(self) -> None:
-        if time.perf_counter() - self._last < SPIN:
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.wait_readable(self._socket)
+        await self._spin.pause(self._socket)
 
     async def writable(self) -> None:
         await trio.lowlevel.wait_writable(self._socket)

@@ -238,12 +238,11 @@ class Link:
 
     async def _keepalive(self) -> None:
         while True:
-            idle = trio.current_time() - self._last_sent
-            if idle >= KEEPALIVE:
+            due = self._last_sent + KEEPALIVE
+            await trio.sleep_until(due)
+            if self._last_sent + KEEPALIVE == due:  # nothing else was sent meanwhile
                 self._put(replication.encode_keepalive())
                 self.submit()
-            else:
-                await trio.sleep(KEEPALIVE - idle)
 
     async def _watch(self) -> None:
         """A peer that owes replies and is silent for `timeout` is gone (promise 7)."""

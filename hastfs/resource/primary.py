@@ -72,7 +72,7 @@ class Primary:
         self.writing_alone = 0
         """Writes and discards that were issued without a link and are not acknowledged."""
         self.sync_wanted = Wakeup()
-        self._held: deque[tuple[float, Holdable]] = deque()
+        self._held: deque[tuple[float, Holdable]] = deque()  # with the time until which each may wait
         self._holding = Wakeup()
         self._idle = trio.Event()
         self._stopping = trio.Event()
@@ -197,7 +197,7 @@ class Primary:
         """Whether the request has to wait, because the only good copy of the data is on the node that is away."""
         if not self.stale or self.link is not None:
             return False
-        self._held.append((trio.current_time(), request))
+        self._held.append((trio.current_time() + self.config.timeout, request))
         self._holding.set()
         return True
 
@@ -328,9 +328,8 @@ class Primary:
         while True:
             await self._holding.wait()
             while self._held:
-                since = self._held[0][0]
-                await trio.sleep_until(since + self.config.timeout)
-                while self._held and self._held[0][0] <= trio.current_time() - self.config.timeout:
+                await trio.sleep_until(self._held[0][0])
+                while self._held and self._held[0][0] <= trio.current_time():
                     self._held.popleft()[1].held_too_long()
 
     async def _clean(self) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import ComponentError, HastError
-from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Command, Consistency, Role
+from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Command, Consistency, Role, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader
@@ -116,12 +117,27 @@ class Secondary:
         except HastError as error:
             await self._refuse(error)
             raise
-        # A former primary keeps `primary` as its previous role (the original writes it only for a new resource).
-        if not metadata.resuid:
-            await self._metastore.update(resuid=joining.resuid, prevrole=Role.SECONDARY)
+        await self._accept(joining, verdict, versioned=versioned)
         await send_frame(
             self._requests, self._terms(verdict, ours).encode(self._config.compression, self._config.checksum)
         )
+
+    async def _accept(self, joining: Joining, verdict: Verdict, *, versioned: bool) -> None:
+        """Writes down what the verdict makes of this node, before the primary hears of it.
+
+        A node that is to get everything is inconsistent from now on: a crash before the first byte arrives must not
+        leave one that looks equal to the primary. (A version 2 primary could never end that state.)
+        """
+        changes: dict[str, Any] = {}
+        if not self._metastore.metadata.resuid:
+            # A former primary keeps `primary` as its previous role: the original writes it only for a new resource.
+            changes = {"resuid": joining.resuid, "prevrole": Role.SECONDARY}
+        if versioned and verdict.scope is Scope.NOTHING:
+            changes["generations"] = joining.generations
+        elif versioned and verdict.scope is Scope.EVERYTHING and verdict.source is SyncSource.PRIMARY:
+            changes["consistency"] = Consistency.INCONSISTENT
+        if changes:
+            await self._metastore.update(**changes)
 
     async def _refuse(self, error: HastError) -> None:
         metadata = self._metastore.metadata
@@ -333,8 +349,9 @@ class Secondary:
     async def _watch(self) -> None:
         """A primary says something every 10 seconds, or it is dead."""
         while True:
-            await trio.sleep_until(self._last_received + SILENCE)
-            if trio.current_time() - self._last_received >= SILENCE:
+            heard = self._last_received
+            await trio.sleep_until(heard + SILENCE)
+            if self._last_received == heard:
                 raise LinkLost(f"the primary is silent for {SILENCE} seconds")
 
 

@@ -56,9 +56,7 @@ def said_again(message: dict[str, Any], frame: Frame) -> bytes:
     if "seq" in found:
         reply = replication.decode_reply(frame, MAX_REQUEST)
         packed = packed_again(frame, reply.payload, message)
-        return joined(
-            replication.encode_reply(reply.seq, received=reply.received, error=reply.error, packed=packed)
-        )
+        return joined(replication.encode_reply(reply.seq, received=reply.received, error=reply.error, packed=packed))
     if message["from"] == "primary":
         return joined(handshake.decode_opening(frame).encode())
     if "token" in found:

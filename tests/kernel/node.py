@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hastfs.cli import hastctl
 from tests.kernel import machine
 from tests.kernel.component import DataArea
 from tests.kernel.waiting import wait_for
@@ -106,23 +108,32 @@ resource {RESOURCE} {{
 
     def start(self) -> None:
         """hastd in the foreground, in a session of its own; returns when it answers on its control socket."""
+        self.launch()
+        self.wait_ready()
+
+    def launch(self) -> None:
+        """As `start`, without waiting."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.hastd_command("-F", "-d"),
                 cwd=PROJECT,
+                env={**os.environ, "TMPDIR": str(self.root)},  # what a killed hastd leaves there goes with the node
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self.sessions.append(self.process.pid)
+
+    def wait_ready(self) -> None:
+        """hastd answers on its control socket."""
         self.until(self._answers, "hastd answers on its control socket", timeout=30)
 
     def _answers(self) -> bool:
         assert self.process is not None
         code = self.process.poll()
         assert code is None, f"hastd of node {self.label} ended with {code}:\n{self.tail()}"
-        return self.hastctl("status", check=False).returncode == 0
+        return self.control.exists() and self.hastctl("status", check=False).returncode == 0
 
     def stop(self) -> None:
         """SIGTERM, as an init system would; hastd has to end in order and take everything along."""
@@ -152,7 +163,7 @@ resource {RESOURCE} {{
             self.process.wait(timeout=10)
             self.process = None
         machine.release(self.root)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone already, or other resources have links there
             # A link that points nowhere, or to a loop device that is free now, is the one we left.
             if self.device.is_symlink() and not self._link_is_live():
                 self.device.unlink()
@@ -164,12 +175,16 @@ resource {RESOURCE} {{
 
     # -- what users see
 
-    def hastctl(self, command: str, *arguments: str, check: bool = True, timeout: float = 60) -> machine.Completed:
-        argv = [sys.executable, "-m", "hastfs.cli.hastctl", command, "-c", str(self.config), *arguments]
-        done = machine.run(*argv, check=False, timeout=timeout, cwd=PROJECT)
-        if check and done.returncode != 0:
+    def hastctl(self, command: str, *arguments: str, check: bool = True) -> machine.Completed:
+        """hastctl's own main, in this process: tests ask it hundreds of times, and starting Python takes a while."""
+        argv = [command, "-c", str(self.config), *arguments]
+        said, complained = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
+            code = hastctl.main(argv)
+        done = machine.Completed(argv, code, said.getvalue(), complained.getvalue())
+        if check and code != 0:
             raise AssertionError(
-                f"hastctl {command} {' '.join(arguments)} on node {self.label} ended with {done.returncode}: "
+                f"hastctl {' '.join(argv)} on node {self.label} ended with {code}: "
                 f"{done.stdout}{done.stderr}\n{self.tail()}"
             )
         return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from tests.kernel import machine
@@ -37,8 +38,9 @@ class Pair:
         self.heal()
         for node in self.nodes:
             node.create()
+            node.launch()
         for node in self.nodes:
-            node.start()
+            node.wait_ready()
 
     def connect(self) -> None:
         """a is primary, b secondary, and they have met."""
@@ -71,11 +73,12 @@ class Pair:
 
     def clean_up(self) -> None:
         """Nothing of the pair is left but its files."""
-        for node in self.nodes:
-            machine.kill_sessions(node.sessions)
-        for node in self.nodes:
-            node.clean_up()
-        self.cut()
+        with contextlib.ExitStack() as steps:  # every step is done, also when one fails
+            steps.callback(self.cut)
+            for node in self.nodes:
+                steps.callback(node.clean_up)
+            for node in self.nodes:
+                steps.callback(machine.kill_sessions, node.sessions)
 
     def logs(self) -> str:
         return "\n".join(node.tail() for node in self.nodes)

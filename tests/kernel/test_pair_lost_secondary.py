@@ -81,7 +81,7 @@ def test_a_resync_goes_on_while_an_application_writes(pair: Pair) -> None:
     pair.to_b.rate = 24 * MIB
     done = pair.a.count("syncdone")
     pair.heal()
-    with Fio(pair.a.image, pair.root, seconds=4, offset=16 * MIB, size=32 * MIB) as fio:
+    with Fio(pair.a.image, pair.root, seconds=5, offset=16 * MIB, size=4 * MIB) as fio:
         pair.a.until_status("complete")
         fio.finish()
     pair.to_b.rate = None

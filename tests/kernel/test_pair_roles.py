@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 
@@ -20,16 +21,22 @@ pytestmark = pytest.mark.kernel
 @pytest.mark.parametrize("role", ["secondary", "init"])
 def test_a_primary_whose_image_is_open_stays_primary_unless_forced(pair: Pair, role: str) -> None:
     pair.connect()
-    with pair.a.image.open("r+b"):
+    user = os.open(pair.a.image, os.O_RDWR)
+    try:
         refused = pair.a.hastctl("role", role, RESOURCE, check=False)
         assert refused.returncode == os.EX_TEMPFAIL
         assert str(os.getpid()) in refused.stderr, "the holder is named"
         assert pair.a.status().role == "primary"
-        assert pair.a.image_is_there()
+        assert os.pread(user, 512, 0) == bytes(512)
 
         pair.a.hastctl("role", "-f", role, RESOURCE)
         assert pair.a.status().role == role
         assert not pair.a.image_is_there()
+        with pytest.raises(OSError):
+            os.pread(user, 512, 4 * MIB)
+    finally:
+        with contextlib.suppress(OSError):  # it is not there any more
+            os.close(user)
 
 
 def test_a_primary_whose_file_system_is_mounted_stays_primary(make_pair: MakePair) -> None:
@@ -50,7 +57,9 @@ def test_a_primary_whose_file_system_is_mounted_stays_primary(make_pair: MakePai
     assert machine.loops_below(pair.root) == []
 
 
-def test_a_second_primary_is_refused_while_the_first_is_reachable(pair: Pair) -> None:
+def test_a_second_primary_is_refused_while_the_first_is_reachable(make_pair: MakePair) -> None:
+    pair = make_pair(Options(timeout=3))  # it waits that long for the first one to leave
+    pair.start()
     pair.connect()
     refused = pair.b.hastctl("role", "primary", RESOURCE, check=False)
     assert refused.returncode != 0

@@ -172,7 +172,9 @@ class Pair(RuleBasedStateMachine):
             assert first.resuid != second.resuid
             return None
         except SplitBrain:
-            assert (ahead and behind) or first.hopeless or second.hopeless, "split brain was called, but one node has all that the other acknowledged"
+            assert (ahead and behind) or first.hopeless or second.hopeless, (
+                "split brain was called, but one node has all that the other acknowledged"
+            )
             return None
         except InconsistentSource:
             for one, other in ((first, second), (second, first)):

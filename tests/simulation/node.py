@@ -94,6 +94,9 @@ class Node:
                     connector = Connector(primary, self._dial, self.notify, force=force)
                     await primary.serve(connector, force=force, task_status=task_status)
                     component.close()
+        except HastError:
+            if self._component is None or self._component.attached:
+                raise  # otherwise it is how a crash looks from inside
         finally:
             self._work = self.primary = None
             self._ended.set()

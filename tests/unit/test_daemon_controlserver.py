@@ -15,7 +15,7 @@ import trio.testing
 
 from hastfs.daemon import sockets
 from hastfs.daemon.controlserver import MAX_CLIENTS, MAX_REQUEST, ControlServer
-from hastfs.errors import BusyError
+from hastfs.errors import BusyError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ERROR_INVALID, ERROR_UNIMPLEMENTED, ControlCommand, Reply, Request, ResourceStatus
 from hastfs.protocol.frame import FrameReader, encode
@@ -186,7 +186,7 @@ async def test_a_refused_stop_says_why_and_ends_nothing(served: Served) -> None:
 
 async def test_a_socket_that_another_daemon_answers_on_is_left_alone(served: Served) -> None:
     inode = os.stat(served.path).st_ino
-    with pytest.raises(sockets.SystemFailure, match="Another hastd is already running"):
+    with pytest.raises(SystemFailure, match="Another hastd is already running"):
         sockets.listen_control(served.path)
     assert os.stat(served.path).st_ino == inode
     assert await served.ask(request("disk")) is not None
@@ -201,6 +201,6 @@ def test_a_socket_that_a_dead_daemon_left_is_replaced(path: str) -> None:
 
 def test_a_file_in_the_sockets_place_is_left_alone(path: str) -> None:
     Path(path).write_text("precious")
-    with pytest.raises(sockets.SystemFailure, match="something else is there"):
+    with pytest.raises(SystemFailure, match="something else is there"):
         sockets.listen_control(path)
     assert Path(path).read_text() == "precious"

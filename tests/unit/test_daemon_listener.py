@@ -280,7 +280,7 @@ async def test_connections_beyond_the_bound_are_closed_at_once(
     node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(node.listener, "_places", trio.Semaphore(1))
-    silent = await node.connect()
+    await node.connect()
     await trio.testing.wait_all_tasks_blocked(0.01)
     late = await node.connect()
     assert await late.hear() is None

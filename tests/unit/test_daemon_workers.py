@@ -67,7 +67,7 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Pair]:
+async def pair() -> AsyncIterator[Pair]:
     made = Pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(made.worker.run)
@@ -126,14 +126,18 @@ async def test_status_is_asked_and_answered(pair: Pair) -> None:
     assert answers == [STATUS]
 
 
-async def test_a_worker_that_hangs_costs_a_status_two_seconds(pair: Pair) -> None:
+async def test_a_worker_that_hangs_costs_a_status_two_seconds(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
     started = trio.current_time()
     with pytest.raises(SystemFailure, match="does not answer"):
         await pair.worker.status()
     assert trio.current_time() - started == pytest.approx(2)
 
 
-async def test_a_late_answer_is_not_taken_for_that_of_the_next_question(pair: Pair) -> None:
+async def test_a_late_answer_is_not_taken_for_that_of_the_next_question(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
     with pytest.raises(SystemFailure):
         await pair.worker.status()
     async with trio.open_nursery() as nursery:
@@ -146,7 +150,9 @@ async def test_a_late_answer_is_not_taken_for_that_of_the_next_question(pair: Pa
         pair.say(StatusAnswer(2, STATUS.as_dict()))
 
 
-async def test_a_worker_that_dies_while_asked_is_not_waited_for(pair: Pair) -> None:
+async def test_a_worker_that_dies_while_asked_is_not_waited_for(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
     pair.exit(-11)
     started = trio.current_time()
     with pytest.raises(SystemFailure):
@@ -163,19 +169,25 @@ async def test_stop_ends_a_worker_in_order(pair: Pair) -> None:
     assert pair.process.code == 0
 
 
-async def test_a_worker_that_does_not_stop_is_killed(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_worker_that_does_not_stop_is_killed(
+    pair: Pair, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
     assert (await pair.worker.stop(5.0)).exit_code == -9
     assert "does not stop within 5 s" in caplog.text
 
 
-async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(pair: Pair) -> None:
+async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
     pair.link.close()
     await pair.worker.ended.wait()
     assert pair.process.killed
 
 
 @pytest.mark.parametrize("say", [lambda link: link.send(Stop()), lambda link: link.send(Happened("nonsense"))])
-async def test_a_worker_that_talks_nonsense_is_killed(pair: Pair, say: Callable[[LinkEnd], None]) -> None:
+async def test_a_worker_that_talks_nonsense_is_killed(
+    pair: Pair, say: Callable[[LinkEnd], None], autojump_clock: trio.testing.MockClock
+) -> None:
     say(pair.link)
     await pair.worker.ended.wait()
     assert pair.process.killed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import trio
@@ -12,7 +13,7 @@ to 80 us, so its next request usually comes within it; an idle process does not 
 
 
 class Spin:
-    """For a task that polls a file descriptor: call `worked` after work, `pause` before every next look."""
+    """For a task that polls a descriptor or socket: call `worked` after work, `pause` before every next look."""
 
     __slots__ = ("_until",)
 
@@ -23,8 +24,8 @@ class Spin:
         """There was something to do: stay awake for `SPIN_SECONDS`."""
         self._until = time.perf_counter() + SPIN_SECONDS
 
-    async def pause(self, source: int) -> None:
-        """Lets other tasks run; sleeps until `source` (a file descriptor) is readable if there was no work lately."""
+    async def pause(self, source: int | socket.socket) -> None:
+        """Lets other tasks run; sleeps until `source` is readable if there was no work lately."""
         if time.perf_counter() < self._until:
             await trio.lowlevel.checkpoint()
         else:

@@ -1,0 +1,403 @@
+"""A primary's life with fake workers and a fake export: what is replaced, what is given up, in which order it ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+import trio
+import trio.testing
+
+from hastfs.config.schema import ResourceConfig
+from hastfs.daemon.export import Export
+from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
+from hastfs.daemon.listener import IncomingLink
+from hastfs.daemon.logs import LogSettings
+from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.workers import Ended, Worker, WorkerFailed
+from hastfs.errors import BusyError, HastError, SystemFailure
+from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.protocol.handshake import Joining
+from hastfs.resource.events import Event, Notify
+from hastfs.resource.status import Status
+
+CONFIG = ResourceConfig(
+    name="disk",
+    provider="disk",
+    local="/nowhere/disk",
+    remote=None,
+    source=None,
+    replication=Replication.MEMSYNC,
+    checksum=Checksum.NONE,
+    compression=Compression.HOLE,
+    timeout=5,
+    exec="/hook",
+    metaflush=True,
+    device=True,
+)
+KILLED = Ended("Worker process killed (signal=9).", -9, True)
+IN_ORDER = Ended("", 0, False)
+BROKEN = Ended("Component /nowhere/disk is damaged.", 66, False)
+
+
+class FakeWorker(Worker):
+    """Ready at once, unless it is to end at once or to hang."""
+
+    def __init__(self, pid: int, log: list[str], ends: Ended | None, hangs: bool) -> None:
+        self.pid = pid
+        self.ended = trio.Event()
+        self.outcome = IN_ORDER
+        self._log = log
+        self._ends = ends
+        self._hangs = hangs
+
+    async def run(self) -> None:
+        try:
+            if self._ends is not None:
+                self.end(self._ends)
+            await self.ended.wait()
+        finally:
+            self.ended.set()
+
+    def end(self, how: Ended) -> None:
+        self.outcome = how
+        self.ended.set()
+
+    async def wait_ready(self) -> None:
+        if self._hangs:
+            await trio.sleep_forever()
+        await trio.testing.wait_all_tasks_blocked()
+        if self.ended.is_set():
+            raise WorkerFailed(self.outcome)
+
+    async def stop(self, within: float) -> Ended:
+        self._log.append(f"stop {self.pid}")
+        self.end(IN_ORDER)
+        return self.outcome
+
+    async def status(self) -> Status:
+        if self._hangs or self.ended.is_set():
+            raise SystemFailure("Worker process does not answer.")
+        return Status("complete", 0, 2097152, 64, {"stat_read": 1})
+
+
+class FakeExport(Export):
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+        self._fuse_fd = 99
+        self.in_use: list[str] = []
+
+    async def mount(self) -> None:
+        self._log.append("mount")
+
+    async def attach(self) -> None:
+        self._log.append("attach")
+
+    async def holders(self, workers: object) -> list[str]:
+        return self.in_use
+
+    async def take_away(self, *, force: bool) -> None:
+        self._log.append("take away by force" if force else "take away")
+
+    async def abandon(self) -> None:
+        self._log.append("abandon")
+
+
+class FakeHooks(Hooks):
+    def __init__(self) -> None:
+        self.fired: list[str] = []
+
+    def fire(self, path: str | None, event: str, resource: str, *arguments: str) -> None:
+        self.fired.append(" ".join((event, resource, *arguments)))
+
+
+@dataclass
+class Stage:
+    """A resource, and everything around it."""
+
+    log: list[str] = field(default_factory=list)
+    hooks: FakeHooks = field(default_factory=FakeHooks)
+    jobs: list[Job] = field(default_factory=list)
+    workers: list[FakeWorker] = field(default_factory=list)
+    endings: list[Ended | None] = field(default_factory=list)
+    """How the next workers end; None or nothing: they live on."""
+    hang: bool = False
+    notify: Notify | None = None
+
+    def __post_init__(self) -> None:
+        self.export = FakeExport(self.log)
+        self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda: self.export)
+
+    async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
+        with socket.socket() as link:
+            job = make_job(link)
+        self.jobs.append(job)
+        self.notify = notify
+        takes_over = isinstance(job, PrimaryJob) and job.taking_over
+        worker = FakeWorker(len(self.jobs), self.log, self.endings.pop(0) if self.endings else None, self.hang)
+        self.log.append(f"{'replace with' if takes_over else 'start'} {worker.pid}")
+        self.workers.append(worker)
+        return worker
+
+    async def become(self, role: Role, *, force: bool = False) -> Role:
+        return await self.resource.set_role(role, force=force)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(made.resource.run)
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+def link() -> IncomingLink:
+    return IncomingLink(socket.socket(), socket.socket(), Joining("disk", bytes(16), False, 1, 0, 0), 3)
+
+
+async def test_a_primary_is_usable_before_the_role_is_had(stage: Stage) -> None:
+    assert await stage.become(Role.PRIMARY) is Role.INIT
+    assert stage.log == ["mount", "start 1", "attach"]
+    assert stage.resource.role is Role.PRIMARY
+    assert stage.hooks.fired == ["role disk init primary"]
+
+
+async def test_the_same_role_again_changes_nothing(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    assert await stage.become(Role.PRIMARY) is Role.PRIMARY
+    assert stage.log == ["mount", "start 1", "attach"]
+    assert len(stage.hooks.fired) == 1
+
+
+async def test_leaving_takes_the_disk_away_before_it_stops_the_worker(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.log.clear()
+    await stage.become(Role.INIT)
+    assert stage.log == ["take away", "stop 1", "abandon"]
+    assert stage.hooks.fired[-1] == "role disk primary init"
+
+
+async def test_a_disk_in_use_is_not_taken_away_and_its_holders_are_named(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.export.in_use = ["process 12 (fio) has /dev/loop0 open", "umount /mnt first"]
+    stage.log.clear()
+    with pytest.raises(BusyError, match=r"process 12 \(fio\).*umount /mnt"):
+        await stage.become(Role.SECONDARY)
+    assert stage.log == []
+    assert stage.resource.role is Role.PRIMARY
+    assert not stage.workers[0].ended.is_set()
+
+
+async def test_force_takes_a_disk_in_use_away_and_the_log_says_from_whom(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.export.in_use = ["process 12 (fio) has /dev/loop0 open"]
+    await stage.become(Role.INIT, force=True)
+    assert "take away by force" in stage.log
+    assert "process 12 (fio)" in caplog.text
+
+
+@pytest.mark.parametrize("ended", [KILLED, Ended("Worker failed: ZeroDivisionError().", 70, True)])
+async def test_a_worker_that_dies_is_replaced_on_the_same_image(stage: Stage, ended: Ended) -> None:
+    await stage.become(Role.PRIMARY, force=True)
+    stage.workers[0].end(ended)
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.log == ["mount", "start 1", "attach", "replace with 2"]
+    first, second = stage.jobs
+    assert isinstance(first, PrimaryJob)
+    assert isinstance(second, PrimaryJob)
+    assert (first.fuse, first.taking_over, first.force) == (second.fuse, False, True)
+    # Taking an inconsistent component by force is a decision for once.
+    assert (second.taking_over, second.force) == (True, False)
+    assert stage.resource.role is Role.PRIMARY
+
+
+async def test_workers_that_keep_dying_are_given_up(
+    stage: Stage, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    stage.endings = [None, KILLED, KILLED, KILLED, KILLED, KILLED]
+    await stage.become(Role.PRIMARY)
+    stage.workers[0].end(KILLED)
+    await trio.sleep(60)
+    assert len(stage.workers) == 5
+    assert stage.resource.role is Role.INIT
+    assert stage.log[-1] == "abandon"
+    assert stage.hooks.fired == ["role disk init primary", "role disk primary init"]
+    assert "5 workers died within 60 s" in caplog.text
+
+
+async def test_workers_that_die_now_and_then_are_replaced_for_ever(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    await stage.become(Role.PRIMARY)
+    for _ in range(12):
+        await trio.sleep(20)
+        stage.workers[-1].end(KILLED)
+    await trio.sleep(1)
+    assert len(stage.workers) == 13
+    assert stage.resource.role is Role.PRIMARY
+
+
+async def test_a_worker_with_a_lasting_failure_costs_the_role(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.workers[0].end(BROKEN)
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.resource.role is Role.INIT
+    assert stage.log[-1] == "abandon"
+    assert BROKEN.message in caplog.text
+    assert stage.hooks.fired[-1] == "role disk primary init"
+
+
+async def test_an_image_that_somebody_else_unmounts_costs_the_role(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.workers[0].end(IN_ORDER)
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.resource.role is Role.INIT
+    assert "unmounted by somebody else" in caplog.text
+
+
+async def test_the_role_can_be_left_while_a_replacement_is_awaited(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    stage.endings = [None, KILLED, None]
+    await stage.become(Role.PRIMARY)
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()  # the second is dead, the third not yet there
+    await stage.become(Role.INIT)
+    assert len(stage.workers) == 2
+    assert stage.resource.role is Role.INIT
+
+
+@pytest.mark.parametrize("ended", [BROKEN, Ended("The component is locked.", 75, True)])
+async def test_a_worker_that_fails_at_first_is_not_replaced_and_says_why(stage: Stage, ended: Ended) -> None:
+    stage.endings = [ended]
+    with pytest.raises(HastError, match=ended.message) as caught:
+        await stage.become(Role.PRIMARY)
+    assert caught.value.exit_code == ended.exit_code
+    assert stage.log == ["mount", "start 1", "abandon"]
+    assert stage.resource.role is Role.INIT
+    assert stage.hooks.fired == []
+
+
+async def test_a_mount_that_fails_is_told_and_leaves_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse() -> None:
+        raise BusyError("/run/hast/disk is a mount point already.")
+
+    monkeypatch.setattr(stage.export, "mount", refuse)
+    with pytest.raises(BusyError, match="mount point already"):
+        await stage.become(Role.PRIMARY)
+    assert stage.log == ["abandon"]
+
+
+async def test_a_device_that_cannot_be_had_undoes_the_rest(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse() -> None:
+        raise BusyError("/dev/hast/disk leads to /dev/loop7.")
+
+    monkeypatch.setattr(stage.export, "attach", refuse)
+    with pytest.raises(BusyError, match="loop7"):
+        await stage.become(Role.PRIMARY)
+    assert stage.log == ["mount", "start 1", "abandon"]
+    assert stage.workers[0].ended.is_set()
+
+
+async def test_a_worker_that_hangs_at_the_start_is_given_up_in_time(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    stage.hang = True
+    started = trio.current_time()
+    with pytest.raises(SystemFailure, match="did not become primary within 13 s"):
+        await stage.become(Role.PRIMARY)
+    assert trio.current_time() - started == pytest.approx(13)
+    assert stage.log[-1] == "abandon"
+    assert stage.resource.role is Role.INIT
+
+
+async def test_a_secondary_that_cannot_become_primary_is_init(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    stage.endings = [BROKEN]
+    with pytest.raises(WorkerFailed):
+        await stage.become(Role.PRIMARY)
+    assert stage.hooks.fired == ["role disk init secondary", "role disk secondary init"]
+
+
+async def test_from_primary_to_secondary_is_one_change(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    await stage.become(Role.SECONDARY)
+    assert stage.hooks.fired[1:] == ["role disk primary secondary"]
+
+
+async def test_a_secondary_has_a_worker_only_while_it_is_linked(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    assert stage.workers == []
+    await stage.resource.accept_link(link())
+    assert isinstance(stage.jobs[0], SecondaryJob)
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert len(stage.workers) == 1
+    assert stage.resource.role is Role.SECONDARY
+    assert (await stage.resource.status()).workerpid == 0
+
+
+async def test_a_new_link_starts_when_the_worker_before_has_ended(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    await stage.resource.drop_link()
+    assert stage.workers[0].ended.is_set()
+    await stage.resource.accept_link(link())
+    assert stage.log == ["start 1", "stop 1", "start 2"]
+
+
+async def test_leaving_secondary_stops_its_worker(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    await stage.become(Role.INIT)
+    assert stage.log == ["start 1", "stop 1"]
+
+
+async def test_a_link_that_comes_too_late_is_closed(stage: Stage) -> None:
+    late = link()
+    await stage.resource.accept_link(late)
+    assert late.first.fileno() == late.second.fileno() == -1
+    assert stage.workers == []
+
+
+async def test_split_brain_is_told_once_until_nodes_connect_again(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    stage.hooks.fired.clear()
+    await stage.resource.accept_link(link())
+    assert stage.notify is not None
+    for event in (Event.SPLIT_BRAIN, Event.SPLIT_BRAIN, Event.CONNECT, Event.DISCONNECT, Event.SPLIT_BRAIN):
+        stage.notify(event)
+    assert stage.hooks.fired == ["split-brain disk", "connect disk", "disconnect disk", "split-brain disk"]
+
+
+async def test_status_of_a_worker_that_hangs_is_an_error_of_that_resource(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    stage.hang = True
+    await stage.resource.accept_link(link())
+    status = await stage.resource.status()
+    assert (status.error, status.errmsg) == (71, "Worker process does not answer.")
+    assert (status.resource, status.role) == ("disk", "secondary")
+
+
+async def test_status_of_a_primary_has_its_workers_numbers(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    status = await stage.resource.status()
+    assert (status.role, status.status, status.workerpid, status.extentsize) == ("primary", "complete", 1, 2097152)
+    assert status.stats == {"stat_read": 1}
+
+
+async def test_role_changes_wait_for_one_another(stage: Stage) -> None:
+    async with trio.open_nursery() as nursery:
+        for role in (Role.PRIMARY, Role.INIT, Role.PRIMARY, Role.SECONDARY):
+            nursery.start_soon(stage.become, role)
+            await trio.lowlevel.checkpoint()
+    assert stage.log.count("abandon") == 2
+    assert len(stage.hooks.fired) >= 3
