@@ -72,21 +72,25 @@ class ResourceLog(_Adapter):
         return msg, kwargs
 
 
+class _Syslog(logging.handlers.SysLogHandler):
+    """Connects anew with every message while there is nobody to take it: a syslog may be started later."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """There is nobody left to tell."""
+
+
 def setup(settings: LogSettings, *, resource: str = "", role: str = "") -> bool:
     """Point the root logger to where `settings` say. False: in the background, but there is no syslog to talk to."""
-    handler = logging.StreamHandler() if settings.foreground else _syslog()
+    handler: logging.Handler = logging.StreamHandler()
+    if not settings.foreground:
+        syslog = _Syslog(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
+        syslog.ident = f"hastd[{os.getpid()}]: "
+        handler = syslog
+    handler.setFormatter(_Formatter(resource, role))
     root = logging.getLogger()
-    root.handlers[:] = [handler or logging.NullHandler()]
+    for before in root.handlers[:]:
+        root.removeHandler(before)
+        before.close()
+    root.addHandler(handler)
     root.setLevel(logging.DEBUG if settings.debug else logging.INFO)
-    if handler is not None:
-        handler.setFormatter(_Formatter(resource, role))
-    return handler is not None
-
-
-def _syslog() -> logging.Handler | None:
-    try:
-        handler = logging.handlers.SysLogHandler(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-    except OSError:
-        return None
-    handler.ident = f"hastd[{os.getpid()}]: "
-    return handler
+    return settings.foreground or os.path.exists(SYSLOG_SOCKET)

@@ -198,8 +198,9 @@ class SecondaryRole:
 
     async def drop(self) -> None:
         """Returns when no worker has the component any more."""
-        if self.worker is not None:
-            await self.worker.stop(_SECONDARY_STOPS_WITHIN)
+        worker, self.worker = self.worker, None
+        if worker is not None:
+            await worker.stop(_SECONDARY_STOPS_WITHIN)
 
     async def _watch(self, worker: Worker) -> None:
         await worker.run()

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 STATUS_WITHIN = 2.0
 """Seconds a worker has to say its status; one that does not must not make `hastctl status` wait for long."""
 
+_LAST_WORDS_WITHIN = 1.0  # Seconds; usually the link's end has been read by then.
 _EXITS_WITHIN = 5.0  # Seconds, after the worker closed its link or was killed.
 
 
@@ -80,7 +81,7 @@ class Worker:
         """Returns when the process has ended. If cancelled, kills it."""
         code = -int(signal.SIGKILL)
         try:
-            await self._listen()
+            await first(self._listen, self._gone)
             with trio.move_on_after(_EXITS_WITHIN):
                 code = await self._process.wait()
                 return
@@ -93,6 +94,11 @@ class Worker:
             self._process.close()
             self.outcome = _outcome(code, self._failed)
             self.ended.set()
+
+    async def _gone(self) -> None:
+        """The process has ended, and its last words had time to be read: they are in the link's buffer."""
+        await self._process.wait()
+        await trio.sleep(_LAST_WORDS_WITHIN)
 
     async def _listen(self) -> None:
         """Takes the worker's reports until it closes the link."""

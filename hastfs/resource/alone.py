@@ -1,17 +1,18 @@
 """Count before ack: before a write is acknowledged that the other node does not have, this is on record (promise 4).
 
-The record is durable metadata: `localcnt` one higher and a new data generation, once per *stint* alone (from a start
-or from the loss of the link until the next link).
+The record is durable metadata: `localcnt` one higher and a new data generation, once per *stint* alone: from a start,
+or from the moment the nodes are about to be told that they are the same, until the next such moment.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import secrets
-from typing import Any
 
 from hastfs.errors import ComponentError
+from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.waiting import Wakeup
 from hastfs.volume import Done
@@ -31,64 +32,69 @@ class Alone:
         self._metastore = metastore
         self._wakeup = Wakeup()
         self._waiting: list[Done] = []
-        self._stint = 0
-        self._wanted_stint = -1
-        self._recorded_stint = -1
-
-    @property
-    def wanted(self) -> bool:
+        self._recorded = False
+        self._ended = False
+        self.wanted = False
         """Whether something was written in this stint that the other node does not have."""
-        return self._wanted_stint == self._stint
-
-    @property
-    def recorded(self) -> bool:
-        """Whether that is durable."""
-        return self._recorded_stint == self._stint
 
     def want(self) -> None:
         """Something was written, or may turn out to have been written, here only."""
         if not self.wanted:
-            self._wanted_stint = self._stint
+            self.wanted = True
             self._wakeup.set()
 
     def when_recorded(self, done: Done) -> None:
         """Calls `done(0)` when nothing is left to be recorded, `done(errno)` if that fails."""
-        if not self.wanted or self.recorded:
+        if not self.wanted or self._recorded:
             done(0)
+        elif self._ended:
+            done(errno.EIO)
         else:
             self._waiting.append(done)
             self._wakeup.set()
 
-    def new_stint(self) -> None:
-        """The nodes are linked: what happens after the next loss of the link is to be recorded anew."""
-        self._stint += 1
+    def new_stint(self) -> bool:
+        """The nodes are about to be told that they are the same: what is written alone from now on is recorded anew.
+
+        False, and nothing changes, while something of this stint is still to be recorded.
+        """
+        if self.wanted and not self._recorded:
+            return False
+        self.wanted = self._recorded = False
+        return True
 
     async def run(self) -> None:
-        """The recorder; runs for ever."""
-        while True:
-            await self._wakeup.wait()
-            if self.wanted and not self.recorded:
-                stint = self._stint
-                error = await self._record()
-                if not error:
-                    self._recorded_stint = stint
-            else:
+        """The recorder; runs for ever. Whoever waits when it is cancelled gets an error."""
+        try:
+            while True:
+                await self._wakeup.wait()
                 error = 0
-            waiting, self._waiting = self._waiting, []
-            for done in waiting:
-                done(error)
+                if self.wanted and not self._recorded:
+                    error = await self._record()
+                    self._recorded = not error
+                self._answer(error)
+        finally:
+            self._ended = True
+            self._answer(errno.EIO)
+
+    def _answer(self, error: int) -> None:
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            done(error)
 
     async def _record(self) -> int:
-        metadata = self._metastore.metadata
-        changes: dict[str, Any] = {
-            "localcnt": metadata.localcnt + 1,
-            "generations": metadata.generations.diverge(random_id()),
-        }
-        if not metadata.resuid:
-            changes["resuid"] = random_id()
         try:
-            await self._metastore.update(**changes)
+            await self._metastore.revise(_diverged)
         except ComponentError as error:
             log.error("%s", error)
             return errno.EIO
         return 0
+
+
+def _diverged(metadata: Metadata) -> Metadata:
+    return dataclasses.replace(
+        metadata,
+        resuid=metadata.resuid or random_id(),
+        localcnt=metadata.localcnt + 1,
+        generations=metadata.generations.diverge(random_id()),
+    )

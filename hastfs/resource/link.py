@@ -246,13 +246,16 @@ class Link:
 
     async def _watch(self) -> None:
         """A peer that owes replies and is silent for `timeout` is gone (promise 7)."""
+        due = trio.current_time() + self._timeout
         while True:
-            await trio.sleep(self._timeout / 4)
+            await trio.sleep_until(due)
+            now = trio.current_time()
+            due = now + self._timeout  # no request made from now on is late before that
             if self._outstanding:
                 oldest = next(iter(self._outstanding.values()))
-                silent = trio.current_time() - max(oldest.since, self._last_received)
-                if silent >= self._timeout:
-                    raise LinkLost(f"no answer to {oldest.command.name} for {silent:.0f} seconds")
+                due = max(oldest.since, self._last_received) + self._timeout
+                if due <= now:
+                    raise LinkLost(f"no answer to {oldest.command.name} for {self._timeout:g} seconds")
 
 
 def _split(offset: int, length: int, limit: int) -> list[tuple[int, int]]:

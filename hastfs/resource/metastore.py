@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from hastfs.ondisk.metadata import Metadata, encode
 from hastfs.resource.component import Component, Piece
 from hastfs.resource.status import Statistics
 from hastfs.resource.waiting import Wakeup, finished
+from hastfs.volume import Done
 
 log = logging.getLogger(__name__)
 
@@ -41,27 +43,34 @@ class Metastore:
         self._updating = trio.Lock()
         self._mapping = trio.Lock()
         self._wakeup = Wakeup()
-        self._waiting: list[Callable[[int], None]] = []
+        self._waiting: list[Done] = []
         self._failed = 0
+        self._ended = False
 
     async def update(self, **changes: Any) -> None:
-        """Changes fields of the metadata, durably. Raises ComponentError if they cannot be written.
+        """Sets fields of the metadata, durably. Raises ComponentError if they cannot be written."""
+        await self.revise(lambda metadata: dataclasses.replace(metadata, **changes))
+
+    async def revise(self, revised: Callable[[Metadata], Metadata]) -> None:
+        """The same for new values that depend on the old ones, which others may be about to change.
 
         A caller that is cancelled meanwhile still leaves either the old or the new metadata.
         """
         async with self._updating:
-            changed = dataclasses.replace(self.metadata, serial=self.metadata.serial + 1, **changes)
+            changed = dataclasses.replace(revised(self.metadata), serial=self.metadata.serial + 1)
             block = encode(changed)
             await self._write([(SECOND_COPY, block), (0, block)], "metadata")
             self.metadata = changed
 
-    def when_mapped(self, done: Callable[[int], None]) -> None:
+    def when_mapped(self, done: Done) -> None:
         """Calls `done(0)` once every bit that is set in memory now is set on disk, or `done(errno)`."""
         if not self.activemap.must_write and not self._waiting:
             done(0)
-            return
-        self._waiting.append(done)
-        self._wakeup.set()
+        elif self._ended:
+            done(errno.EIO)
+        else:
+            self._waiting.append(done)
+            self._wakeup.set()
 
     async def make_durable(self) -> None:
         """The map on disk covers the map in memory. Raises ComponentError."""
@@ -72,12 +81,16 @@ class Metastore:
         self._wakeup.set()
 
     async def run(self) -> None:
-        """The map's writer; runs for ever."""
-        while True:
-            await self._wakeup.wait()
-            while self.activemap.may_write or self._waiting:
-                if await self._write_map():
-                    break  # the disk refuses: the next request that needs the map tries again
+        """The map's writer; runs for ever. Whoever waits when it is cancelled gets an error."""
+        try:
+            while True:
+                await self._wakeup.wait()
+                while self.activemap.may_write or self._waiting:
+                    if await self._write_map():
+                        break  # the disk refuses: the next request that needs the map tries again
+        finally:
+            self._ended = True
+            _answer(self._waiting, errno.EIO)
 
     async def write_cleaned(self) -> None:
         """Writes what `tidy` would, now (at an orderly stop). Raises ComponentError."""
@@ -102,8 +115,7 @@ class Metastore:
             self.activemap.pages_failed(pages)
         else:
             self.activemap.pages_written(pages)
-        for done in waiting:
-            done(error)
+        _answer(waiting, error)
         return error
 
     def _report(self, error: int) -> None:
@@ -119,6 +131,11 @@ class Metastore:
     def _check(self, error: int, what: str) -> None:
         if error:
             raise ComponentError(f"Unable to write {what} to {self._component.path}: errno {error}.")
+
+
+def _answer(waiting: list[Done], error: int) -> None:
+    for done in waiting:
+        done(error)
 
 
 def _coalesce(pages: list[tuple[int, bytes]], mapsize: int) -> list[Piece]:

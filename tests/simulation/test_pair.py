@@ -109,7 +109,7 @@ async def test_a_peer_that_does_not_answer_costs_at_most_the_timeout(autojump_cl
             channel.stalled = True
         start = trio.current_time()
         assert await a.write(0, BLOCK) == 0
-        assert trio.current_time() - start <= 1.3 * a.config.timeout
+        assert trio.current_time() - start <= a.config.timeout + 0.01
         assert a.events[-1] == "disconnect"
 
 

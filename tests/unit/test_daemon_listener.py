@@ -246,7 +246,7 @@ async def test_garbage_is_closed_without_an_answer(node: Node, garbage: bytes) -
 
 
 async def test_a_silent_client_is_given_up_and_holds_up_nobody(
-    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with contextlib.closing(Node()) as node:
         async with trio.open_nursery() as nursery:
@@ -255,6 +255,7 @@ async def test_a_silent_client_is_given_up_and_holds_up_nobody(
             client = await node.connect()
             await client.say(Hello("primary", 2).encode())
             assert (await client.refusal()).wait
+            mock_clock.jump(listener_module.OPENING_WITHIN)
             assert await silent.hear() is None
             assert "it said nothing for 10 s" in caplog.text
             nursery.cancel_scope.cancel()

@@ -1,0 +1,107 @@
+"""Command lines: what is taken, and what is said about what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from hastfs.cli.options import HASTCTL_USAGE, HASTD_USAGE, UsageShown, parse_hastctl, parse_hastd
+from hastfs.model import Role
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["foo"],
+        ["-h"],
+        ["create", "-h"],
+        ["status", "-h"],
+        ["create"],
+        ["create", "-c", "/x"],
+        ["role"],
+        ["role", "primary"],
+        ["role", "master", "test"],
+        ["stop", "test"],
+    ],
+)
+def test_a_wrong_command_line_shows_the_usage_and_is_64(arguments: list[str]) -> None:
+    with pytest.raises(UsageShown) as caught:
+        parse_hastctl(arguments)
+    assert str(caught.value) == HASTCTL_USAGE
+    assert caught.value.exit_code == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["status", "-x"], "hastctl: invalid option -- 'x'"),
+        (["status", "-f"], "hastctl: invalid option -- 'f'"),
+        (["list", "-c"], "hastctl: option requires an argument -- 'c'"),
+        (["list", "--all"], "hastctl: unrecognized option '--all'"),
+    ],
+)
+def test_a_wrong_option_is_named_above_the_usage(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(UsageShown) as caught:
+        parse_hastctl(arguments)
+    assert str(caught.value) == f"{complaint}\n{HASTCTL_USAGE}"
+
+
+@pytest.mark.parametrize(("letter", "what"), [("-e", "extentsize"), ("-k", "keepdirty"), ("-m", "mediasize")])
+@pytest.mark.parametrize("value", ["abc", "", "1x", "1.5M", "k", "0x10", "1 M", "١"])
+def test_what_is_no_size_is_called_invalid(letter: str, what: str, value: str) -> None:
+    with pytest.raises(UsageShown) as caught:
+        parse_hastctl(["create", letter, value, "test"])
+    assert str(caught.value) == f"hastctl: Invalid {what}"
+    assert caught.value.exit_code == 64
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("512", 512),
+        ("64k", 65536),
+        ("2M", 2097152),
+        ("1g", 1073741824),
+        ("1T", 1099511627776),
+        ("7b", 7),
+        ("-1", -1),
+        ("0", None),
+    ],
+)
+def test_sizes_take_suffixes_and_zero_is_the_default(value: str, size: int | None) -> None:
+    options = parse_hastctl(["create", "-e", value, "-k", value, "-m", value, "test"])
+    assert (options.extentsize, options.keepdirty, options.mediasize) == (size, size, size)
+
+
+@pytest.mark.parametrize("command", ["list", "status", "dump"])
+def test_no_name_means_all(command: str) -> None:
+    assert parse_hastctl([command]).names == ("all",)
+    assert parse_hastctl([command, "one", "two"]).names == ("one", "two")
+
+
+def test_options_may_follow_names() -> None:
+    options = parse_hastctl(["role", "-d", "primary", "-f", "one", "-dc", "/x"])
+    assert (options.role, options.names) == (Role.PRIMARY, ("one",))
+    assert (options.force, options.debug, options.config) == (True, 2, "/x")
+
+
+def test_defaults() -> None:
+    options = parse_hastctl(["stop"])
+    assert (options.config, options.debug, options.force, options.role) == ("/etc/hast.conf", 0, False, None)
+    daemon = parse_hastd([])
+    assert (daemon.config, daemon.debug, daemon.foreground, daemon.pidfile) == ("/etc/hast.conf", 0, False, None)
+
+
+def test_hastd_takes_its_options() -> None:
+    daemon = parse_hastd(["-ddF", "-c", "/x", "-P", "/y"])
+    assert (daemon.config, daemon.debug, daemon.foreground, daemon.pidfile) == ("/x", 2, True, "/y")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"), [(["-h"], ""), (["extra"], ""), (["-x"], "hastd: invalid option -- 'x'\n")]
+)
+def test_hastds_usage_is_the_originals(arguments: list[str], complaint: str) -> None:
+    with pytest.raises(UsageShown) as caught:
+        parse_hastd(arguments)
+    assert str(caught.value) == f"{complaint}{HASTD_USAGE}"
+    assert caught.value.exit_code == 64
