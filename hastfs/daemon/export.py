@@ -82,11 +82,20 @@ class Export:
             return
         # With its last descriptor gone nothing waits for an answer any more, the calls below included.
         os.close(fuse_fd)
-        for end in (self._detach, partial(_in_thread, partial(mount.unmount, self.image, lazy=True))):
+        for end in (
+            self._detach,
+            self._detach_others,
+            partial(_in_thread, partial(mount.unmount, self.image, lazy=True)),
+        ):
             try:
                 await end()
             except HastError as error:
                 log.error("%s", error)
+
+    async def _detach_others(self) -> None:
+        """Devices on the dead image: made by hand, or by a call of ours that was given up too early."""
+        for device in await _in_thread(loop.find, self.image):
+            await _in_thread(loop.detach, device)
 
     async def _detach(self) -> None:
         if self._link is not None and self._device is not None:
@@ -96,10 +105,11 @@ class Export:
 
 
 async def _in_thread(call: Callable[..., _T], *arguments: object) -> _T:
-    """SystemFailure if it takes too long: the thread is left behind until the kernel lets it go."""
-    try:
-        with trio.fail_after(_CALL_WITHIN):
-            return await trio.to_thread.run_sync(call, *arguments, abandon_on_cancel=True)
-    except trio.TooSlowError:
-        name = getattr(call, "__name__", "") or getattr(getattr(call, "func", None), "__name__", "a call")
-        raise SystemFailure(f"The kernel does not answer within {_CALL_WITHIN:g} s ({name}).") from None
+    """SystemFailure if it takes too long: the thread is left behind until the kernel lets it go.
+
+    Shielded from cancellation up to that bound: what a call has done must be known, to be undone.
+    """
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _CALL_WITHIN):
+        return await trio.to_thread.run_sync(call, *arguments, abandon_on_cancel=True)
+    name = getattr(call, "__name__", "") or getattr(getattr(call, "func", None), "__name__", "a call")
+    raise SystemFailure(f"The kernel does not answer within {_CALL_WITHIN:g} s ({name}).")

@@ -54,7 +54,8 @@ class Hooks:
             log.error("Hook dropped, %d are waiting already (cmd=[%s %s %s]).", len(calls), path, event, resource)
             return
         calls.append(_Call(path, (event, resource, *arguments)))
-        self._idle = trio.Event()
+        if self._idle.is_set():
+            self._idle = trio.Event()
         self._wake.set()
 
     async def run(self) -> None:

@@ -38,7 +38,7 @@ class Component(Protocol):
     def read(self, offset: int, length: int, done: ReadDone) -> None: ...
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
-        """`data` must stay as it is until `done`."""
+        """`data` is only valid during the call."""
 
     def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
         """The range reads as zeros. `allocated`: space that is reserved stays so; holes stay holes either way."""
@@ -162,7 +162,7 @@ class FileComponent:
         return os.pread(self._fd, length, 0)
 
     def close(self) -> None:
-        """Gives up the lock. Whatever is still under way in a thread keeps the descriptor until it is over."""
+        """Gives up the lock, once what is under way in a thread is over: its descriptor must not be used again."""
         self._pool.close()
         self._metadata_pool.close()
         os.close(self._fd)

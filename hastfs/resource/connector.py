@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import trio
 
 from hastfs.errors import BusyError, HastError, ProtocolError
 from hastfs.model import Consistency, SyncSource
+from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
-from hastfs.protocol.verdict import Facts, SplitBrain, decide
+from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide
 from hastfs.resource.alone import random_id
 from hastfs.resource.connecting import Connected, Dial, Refused, connect
 from hastfs.resource.events import Event, Notify
@@ -45,6 +47,7 @@ class Connector:
         self._force = force
         self._reported = ""
         self._settled = False
+        self._delay = FIRST_DELAY
         self._task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -57,11 +60,9 @@ class Connector:
             self._settle()
             return
         patience = trio.current_time() + self._config.timeout
-        delay = FIRST_DELAY
         while True:
             try:
                 await self._attempt(self._dial)
-                delay = FIRST_DELAY
             except Refused as refused:
                 self._refused(refused)
                 if refused.wait and not self._settled and not self._force:
@@ -70,8 +71,8 @@ class Connector:
             except (LinkLost, ProtocolError, SplitBrain, OSError) as error:
                 self._report(error)
             self._settle()
-            await trio.sleep(delay)
-            delay = min(2 * delay, LONGEST_DELAY)
+            await trio.sleep(self._delay)
+            self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     async def _be_patient(self, until: float) -> None:
         """The other node is still primary: it may be about to step down."""
@@ -140,6 +141,7 @@ class Connector:
 
     def _connected(self) -> None:
         self._reported = ""
+        self._delay = FIRST_DELAY
         log.info("Connected to %s.", self._peer)
         self._notify(Event.CONNECT)
         self._settle()
@@ -160,8 +162,7 @@ class Connector:
         metadata = metastore.metadata
         virgin = not metadata.resuid
         if virgin:
-            generations = metadata.generations.diverge(random_id()).rejoined()
-            await metastore.update(resuid=random_id(), generations=generations)
+            await metastore.revise(_identified)
             metadata = metastore.metadata
         return Joining(
             self._config.name,
@@ -181,13 +182,15 @@ class Connector:
         """
         primary, terms, joining = self._primary, connected.terms, connected.joining
         self._check_sizes(connected)
-        self._check_verdict(connected)
+        if self._check_verdict(connected) is Scope.EVERYTHING:
+            primary.map.everything()
         if terms.syncsrc is SyncSource.SECONDARY:
             await self._become_stale(joining)
         elif terms.virgin and not joining.virgin and not joining.localcnt:
             await primary.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
         primary.map.merge(bytes(terms.map))
         await primary.metastore.make_durable()
+        link.check()  # from here on to `link_up` without a pause: nobody would take a lost link down
         if terms.syncsrc is SyncSource.PRIMARY and not primary.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
             link.state(Consistency.INCONSISTENT, terms.generations, self._state_answered(link))
@@ -209,7 +212,7 @@ class Connector:
             if ours != theirs:
                 raise ProtocolError(f"{what} differs between nodes (local={ours}, remote={theirs}).")
 
-    def _check_verdict(self, connected: Connected) -> None:
+    def _check_verdict(self, connected: Connected) -> Scope:
         """The secondary's verdict must be ours: neither its rule nor its honesty is taken on trust (promise 5)."""
         joining, terms = connected.joining, connected.terms
         versioned = terms.generations is not None and joining.generations is not None
@@ -240,14 +243,23 @@ class Connector:
                 f"the other node takes the {terms.syncsrc.name.lower()} for the source of a resync, "
                 f"by our counters it is the {verdict.source.name.lower()}"
             )
+        return verdict.scope
 
     async def _become_stale(self, joining: Joining) -> None:
         """The other node has the good copy. Nothing may have been written here since the handshake began."""
         primary = self._primary
         metadata = primary.metastore.metadata
         facts = (metadata.localcnt, metadata.remotecnt)
-        if primary.writing_alone or facts != (joining.localcnt, joining.remotecnt):
+        if primary.writing_alone or primary.alone.wanted or facts != (joining.localcnt, joining.remotecnt):
             raise LinkLost("written to alone while connecting")
         primary.stale = True
         if metadata.consistency is not Consistency.INCONSISTENT:
             await primary.metastore.update(consistency=Consistency.INCONSISTENT)
+
+
+def _identified(metadata: Metadata) -> Metadata:
+    """With the identity of a new pair, unless a first write alone has given it one meanwhile."""
+    if metadata.resuid:
+        return metadata
+    generations = metadata.generations.diverge(random_id()).rejoined()
+    return dataclasses.replace(metadata, resuid=random_id(), generations=generations)

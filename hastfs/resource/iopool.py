@@ -32,9 +32,11 @@ class IOPool:
         self._jobs.put((job, done))
 
     def close(self) -> None:
-        """Ends the threads once what was submitted has run."""
+        """Ends the threads; returns when what was submitted has run. Its callbacks may come later still."""
         for _ in self._threads:
             self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -47,4 +49,4 @@ class IOPool:
             try:
                 self._token.run_sync_soon(done, result)
             except trio.RunFinishedError:
-                return  # nobody is left to tell
+                pass  # nobody is left to tell

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 import trio
 
 from hastfs.errors import HastError, ProtocolError
-from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Checksum, Command, Compression, Consistency, Generations
+from hastfs.model import (
+    MAX_REQUEST,
+    MAX_REQUEST_V2,
+    SECTOR_SIZE,
+    Checksum,
+    Command,
+    Compression,
+    Consistency,
+    Generations,
+)
 from hastfs.protocol import replication
 from hastfs.protocol.frame import FrameReader
 from hastfs.protocol.payload import Packed, pack, pack_zeros, zeros
@@ -40,6 +49,11 @@ class _Outstanding:
     received: Callable[[], None] | None
     since: float
 
+    @property
+    def cost(self) -> int:
+        """Bytes it counts for among what is unanswered."""
+        return self.length if self.command is Command.WRITE else SECTOR_SIZE
+
 
 class Link:
     """Two channels to a secondary that has agreed to serve us. `timeout` in seconds (hast.conf(5))."""
@@ -65,7 +79,10 @@ class Link:
         self._timeout = timeout
         self._outstanding: dict[int, _Outstanding] = {}
         self._seq = 0
-        self._last_sent = self._last_received = trio.current_time()
+        self._last_sent = self._last_received = self._latest_answered = trio.current_time()
+        self._ended = False
+        self.unanswered = 0
+        """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
         self._lost: LinkLost | None = None
         self._scope = trio.CancelScope()
 
@@ -156,12 +173,23 @@ class Link:
         received: Callable[[], None] | None,
     ) -> int:
         self._seq += 1
-        self._outstanding[self._seq] = _Outstanding(command, length, answered, received, trio.current_time())
+        if self._ended:
+            answered(None)
+        else:
+            request = _Outstanding(command, length, answered, received, trio.current_time())
+            self._outstanding[self._seq] = request
+            self.unanswered += request.cost
         return self._seq
 
     def _put(self, frame: list[Buffer]) -> None:
         self._last_sent = trio.current_time()
-        self._outbox.put(frame)
+        if not self._ended:
+            self._outbox.put(frame)
+
+    def check(self) -> None:
+        """Raises LinkLost if the link cannot be used any longer."""
+        if self._ended or self._lost is not None:
+            raise self._lost or LinkLost("connection closed")
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -197,6 +225,7 @@ class Link:
         self._scope.cancel()
 
     def _abandon(self) -> None:
+        self._ended = True
         for channel in self._channels:
             channel.close()
         outstanding, self._outstanding = self._outstanding, {}
@@ -214,7 +243,8 @@ class Link:
                 raise LinkLost("closed by the other node")
             self._last_received = trio.current_time()
             self._reader.received(count)
-            while (frame := self._reader.next()) is not None:
+            # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
+            while self._lost is None and (frame := self._reader.next()) is not None:
                 self._reply(replication.decode_reply(frame, self.max_request))
             self.submit()  # completions may have queued more
             await trio.lowlevel.checkpoint()
@@ -223,6 +253,7 @@ class Link:
         request = self._outstanding.get(reply.seq)
         if request is None:
             raise ProtocolError(f"reply to request {reply.seq}, which was not made")
+        self._latest_answered = max(self._latest_answered, request.since)
         if reply.received:
             if request.received is None:
                 raise ProtocolError(f"memsync reply to request {reply.seq}, which is none")
@@ -234,6 +265,7 @@ class Link:
             if length != request.length:
                 raise ProtocolError(f"{length} bytes in reply to a READ of {request.length}")
         del self._outstanding[reply.seq]
+        self.unanswered -= request.cost
         request.answered(reply)
 
     async def _keepalive(self) -> None:
@@ -245,7 +277,7 @@ class Link:
                 self.submit()
 
     async def _watch(self) -> None:
-        """A peer that owes replies and is silent for `timeout` is gone (promise 7)."""
+        """A peer that owes replies and is silent for `timeout` is gone, and so is one that leaves a request out (promise 7)."""
         due = trio.current_time() + self._timeout
         while True:
             await trio.sleep_until(due)
@@ -254,7 +286,7 @@ class Link:
             if self._outstanding:
                 oldest = next(iter(self._outstanding.values()))
                 due = max(oldest.since, self._last_received) + self._timeout
-                if due <= now:
+                if due <= now or oldest.since + self._timeout <= self._latest_answered:
                     raise LinkLost(f"no answer to {oldest.command.name} for {self._timeout:g} seconds")
 
 

@@ -82,9 +82,16 @@ class Primary:
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         self.statistics.stat_read += 1
+        self._read(offset, length, done)
+
+    def _read(self, offset: int, length: int, done: ReadDone) -> None:
         if self.stale and self._good_copy_is_remote(offset, length):
             _Read(self, offset, length, done).issue()
-            return
+        else:
+            self.read_locally(offset, length, done)
+
+    def read_locally(self, offset: int, length: int, done: ReadDone) -> None:
+        """From the local disk or, if that fails, from the other node."""
 
         def local_done(error: int, data: Buffer) -> None:
             if not error:
@@ -118,7 +125,7 @@ class Primary:
         end = offset + length
         start = min(end, -(-offset // SECTOR_SIZE) * SECTOR_SIZE)
         stop = max(start, end // SECTOR_SIZE * SECTOR_SIZE)
-        parts: list[tuple[int, int, bool]] = [
+        parts = [
             (at, size, whole)
             for at, size, whole in (
                 (offset, start - offset, False),
@@ -156,11 +163,7 @@ class Primary:
 
     def read_sectors(self, start: int, length: int, done: ReadDone) -> None:
         """A read for our own use (completing a write to whole sectors): not counted."""
-        if self.stale and self._good_copy_is_remote(start, length):
-            _Read(self, start, length, done).issue()
-        else:
-            self.component.read(start, length, done)
-        self.submit()
+        self._read(start, length, done)
 
     def read_remotely(self, offset: int, length: int, done: ReadDone) -> None:
         """From the other node; `done(ENOTCONN)` if the link is lost meanwhile."""
@@ -231,11 +234,8 @@ class Primary:
 
     def link_up(self, link: Link) -> None:
         """From now on, writes go to the other node too."""
-        self.alone.new_stint()
         self.link = link
-        held, self._held = self._held, deque()
-        for _, request in held:
-            request.issue()
+        self._reissue_held()
         link.submit()
 
     def link_down(self) -> None:
@@ -246,6 +246,18 @@ class Primary:
         if not self.stale and (self.map.unflushed or self.active):
             self.alone.want()
         self.map.link_lost()
+
+    def caught_up(self) -> None:
+        """The local copy is as good as the other one, and on record as such."""
+        self.stale = False
+        if self.link is None:  # the other node went meanwhile, perhaps with some of what only its cache had
+            self.alone.want()
+            self._reissue_held()
+
+    def _reissue_held(self) -> None:
+        held, self._held = self._held, deque()
+        for _, request in held:
+            request.issue()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -273,16 +285,17 @@ class Primary:
             self._idle = trio.Event()
             await self._idle.wait()
         link = self.link
-        if link is not None or not self.stale:
+        try:
             error = await finished(self.flush_now)
             if not error and link is not None and link is self.link:
                 self.map.clean_kept()
                 await self.metastore.write_cleaned()
-        self._stopping.set()
+        finally:
+            self._stopping.set()
 
     def flush_now(self, done: Done) -> None:
-        """A flush of our own, sent at once."""
-        Flush(self, done).start()
+        """A flush of our own, sent at once. It is not held: whoever makes links may be waiting for it."""
+        Flush(self, done, patient=False).start()
         self.submit()
 
     async def serve(
@@ -354,8 +367,11 @@ class _Read:
         self._done = done
 
     def issue(self) -> None:
-        if not self._primary.hold(self):
-            self._primary.read_remotely(self._offset, self._length, self._answered)
+        primary = self._primary
+        if not primary.stale:  # any longer
+            primary.read_locally(self._offset, self._length, self._done)
+        elif not primary.hold(self):
+            primary.read_remotely(self._offset, self._length, self._answered)
 
     def _answered(self, error: int, data: Buffer) -> None:
         if error == errno.ENOTCONN:

@@ -38,7 +38,7 @@ class RangeLock:
         self._ready: deque[Range] = deque()
         self._granting = False
 
-    def acquire(self, start: int, end: int, granted: Callable[[Range], None]) -> None:
+    def acquire(self, start: int, end: int, granted: Callable[[Range], None]) -> Range:
         """Calls `granted` with the range when it is ours: at once if nothing overlaps. To be given to `release`."""
         wanted = Range(start, end, granted)
         if self._is_taken(wanted):
@@ -46,6 +46,13 @@ class RangeLock:
         else:
             insort(self._held, wanted)
             granted(wanted)
+        return wanted
+
+    def withdraw(self, wanted: Range) -> None:
+        """Takes back an `acquire` that was not granted yet."""
+        self._waiting.remove(wanted)
+        self._promote()
+        self._grant()
 
     def is_taken(self, start: int, end: int) -> bool:
         """Whether `acquire` would have to wait."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hastfs.resource.primary import Primary
     from hastfs.resource.rangelock import Range
 
-ASYNC_BACKLOG = 16 << 20
-"""Bytes: with more than this waiting to be sent, even async writes are acknowledged only when the peer has them."""
+MAX_UNANSWERED = 16 << 20
+"""Bytes: with more than this without a reply, writes are acknowledged only when the peer has done them, in any mode."""
 
 
 class Write:
@@ -175,11 +175,11 @@ class Write:
     def _may_acknowledge_early(self) -> bool:
         """The local copy is written, the other node's reply is still to come."""
         primary = self._primary
-        if primary.stale or self._link is None:
+        if primary.stale or self._link is None or self._link.unanswered > MAX_UNANSWERED:
             return False
-        if primary.replication is Replication.ASYNC:
-            return self._link.backlog < ASYNC_BACKLOG
-        return primary.replication is Replication.MEMSYNC and self._received
+        return primary.replication is Replication.ASYNC or (
+            primary.replication is Replication.MEMSYNC and self._received
+        )
 
     def _finish(self) -> None:
         primary = self._primary
@@ -195,11 +195,11 @@ class Write:
             self._acknowledge(0)
             primary.request_ended()
         else:
-            self._finish_alone(linked)
+            self._finish_alone()
 
-    def _finish_alone(self, linked: bool) -> None:
+    def _finish_alone(self) -> None:
         primary = self._primary
-        if linked:
+        if primary.link is not None:  # it may be a newer one than this write was sent over
             primary.out_of_sync()
         if self._local_error or primary.stale:  # stale: the good copy is the one that failed
             self._recorded(self._local_error or errno.EIO)
@@ -220,13 +220,14 @@ class Write:
 
 
 class Flush:
-    """A flush of both nodes: all writes acknowledged before it survive a power loss."""
+    """A flush of both nodes: all writes acknowledged before it survive a power loss. `patient`: it may be held."""
 
-    __slots__ = ("_done", "_legs", "_link", "_local_error", "_primary", "_remote_error", "_token")
+    __slots__ = ("_done", "_legs", "_link", "_local_error", "_patient", "_primary", "_remote_error", "_token")
 
-    def __init__(self, primary: Primary, done: Done) -> None:
+    def __init__(self, primary: Primary, done: Done, *, patient: bool = True) -> None:
         self._primary = primary
         self._done = done
+        self._patient = patient
         self._link: Link | None = None
         self._legs = 0
         self._token = 0
@@ -241,6 +242,9 @@ class Flush:
     def issue(self) -> None:
         """To both nodes; also again, after a wait for the only good copy to come back."""
         primary = self._primary
+        if not self._patient and primary.stale and primary.link is None:
+            self._end(errno.ENOTCONN)
+            return
         if primary.hold(self):
             return
         link = self._link = primary.link
@@ -280,9 +284,11 @@ class Flush:
                 self._end(0)
                 return
             link.drop(f"the other node cannot flush its disk (errno {self._remote_error})")
-            primary.alone.want()
+            if not primary.stale:
+                primary.alone.want()
         if primary.stale:
             self.issue()
+            primary.submit()
         else:
             primary.alone.when_recorded(self._end)
 

@@ -6,6 +6,7 @@ it; what takes time (reads, discards, flushes) is answered when it is done, unde
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -71,11 +72,14 @@ class Secondary:
         self._ranges = RangeLock()
         self._map_is_ours = True
         self._in_batch = False
-        self._changing = 0  # writes and discards that are not over
+        self._changing = 0  # writes and discards that are not answered
         self._quiet = Wakeup()
+        self._waiting = 0  # bytes: of reads that are not over, and of writes that wait for their range
+        self._fewer = Wakeup()
         self._last_received = trio.current_time()
         self._failures: list[tuple[Request, int]] = []
         self._failed = Wakeup()
+        self._gap = False  # whether a write or flush failed since the last FLUSH was begun
 
     def status(self) -> Status:
         """For `hastctl status` and `list`."""
@@ -193,10 +197,19 @@ class Secondary:
             self._in_batch = True  # all replies to one batch of requests go out together
             while (frame := reader.next()) is not None:
                 await self._handle(decode_request(frame, self._max_request))
+                if self._waiting + self._outbox.backlog > MAX_BACKLOG:
+                    await self._catch_up()
             self._in_batch = False
             self._outbox.kick()
             await trio.lowlevel.checkpoint()
-            await self._outbox.below(MAX_BACKLOG)
+
+    async def _catch_up(self) -> None:
+        """Whatever the primary asks for, only so much is kept in memory."""
+        self._outbox.kick()
+        while self._waiting > MAX_BACKLOG:
+            await self._fewer.wait()
+            self._outbox.kick()
+        await self._outbox.below(MAX_BACKLOG)
 
     async def _handle(self, request: Request) -> None:
         if request.command is Command.KEEPALIVE:
@@ -236,22 +249,26 @@ class Secondary:
 
         def granted(held: Range) -> None:
             def done(error: int) -> None:
-                self._changing -= 1
                 self._ranges.release(held)
-                self._changed(request, error)
+                if error:
+                    self._own_up_to(request, error)
+                else:
+                    self._changed(request, 0)
 
             start(done)
 
         self._ranges.acquire(request.offset, request.offset + request.length, granted)
 
     def _changed(self, request: Request, error: int) -> None:
-        if error:
-            self._failures.append((request, error))
-            self._failed.set()
-        else:
-            self._reply(request.seq)
+        self._reply(request.seq, error)
+        self._changing -= 1
         if not self._changing:
             self._quiet.set()
+
+    def _own_up_to(self, request: Request, error: int) -> None:
+        self._gap = True
+        self._failures.append((request, error))
+        self._failed.set()
 
     def _write(self, request: Request) -> None:
         self._statistics.stat_write += 1
@@ -263,10 +280,21 @@ class Secondary:
         if data is None:
             self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))
             return
+        kept = 0
         if self._ranges.is_taken(offset, offset + length):
-            data = bytes(data)  # it has to wait, the receive buffer does not
+            data, kept = bytes(data), length  # it has to wait, the receive buffer does not
         content = data
-        self._locked(request, lambda done: self._component.write(offset, content, done))
+        self._waiting += kept
+
+        def write(done: Done) -> None:
+            self._no_longer_waiting(kept)
+            self._component.write(offset, content, done)
+
+        self._locked(request, write)
+
+    def _no_longer_waiting(self, length: int) -> None:
+        self._waiting -= length
+        self._fewer.set()
 
     def _delete(self, request: Request) -> None:
         self._statistics.stat_delete += 1
@@ -275,9 +303,11 @@ class Secondary:
 
     def _read(self, request: Request) -> None:
         self._statistics.stat_read += 1
+        self._waiting += request.length
 
         def granted(held: Range) -> None:
             def done(error: int, data: Buffer) -> None:
+                self._no_longer_waiting(request.length)
                 self._ranges.release(held)
                 self._read_done(request, error, data)
 
@@ -296,15 +326,17 @@ class Secondary:
             self._outbox.kick()
 
     async def _flush(self, request: Request) -> None:
-        """A barrier: what came before must be written before it can be flushed."""
+        """A barrier: what came before must be written, or have been answered with an error, before it is flushed."""
         self._statistics.stat_flush += 1
         await self._all_changed()
+        self._gap = False
 
         def done(error: int) -> None:
             if error:
-                self._statistics.stat_flush_error += 1
-                log.error("Unable to flush %s: errno %d.", self._component.path, error)
-            self._reply(request.seq, error)
+                self._changing += 1
+                self._own_up_to(request, error)
+            else:
+                self._reply(request.seq)
 
         self._component.flush(done)
 
@@ -314,14 +346,20 @@ class Secondary:
             await self._quiet.wait()
 
     async def _set_state(self, request: Request) -> None:
-        """What this node's data is, is durable before any later request is looked at (promise 6)."""
+        """What this node's data is, is durable before any later request is looked at (promise 6).
+
+        A primary calls it consistent after a FLUSH: if a write failed since then, it did not know.
+        """
         await self._all_changed()
         assert request.state is not None
+        if self._gap and request.state.consistency is Consistency.CONSISTENT:
+            self._reply(request.seq, errno.EIO)
+            return
         await self._metastore.update(consistency=request.state.consistency, generations=request.state.generations)
         self._reply(request.seq)
 
     async def _own_up(self) -> None:
-        """A write that failed leaves a gap in this copy: that is on record here before the primary hears of it."""
+        """A write or flush that failed leaves a gap in this copy: on record here before the primary hears of it."""
         while True:
             await self._failed.wait()
             failures, self._failures = self._failures, []
@@ -338,11 +376,13 @@ class Secondary:
                     request.offset,
                     error_number,
                 )
-                self._reply(request.seq, error_number)
+                self._changed(request, error_number)
 
     def _count_error(self, request: Request) -> None:
         if request.command is Command.DELETE:
             self._statistics.stat_delete_error += 1
+        elif request.command is Command.FLUSH:
+            self._statistics.stat_flush_error += 1
         else:
             self._statistics.stat_write_error += 1
 
@@ -362,12 +402,17 @@ async def serve(
     *,
     task_status: trio.TaskStatus[Secondary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Handshake and service over any component and network. Returns when the link ends."""
+    """Handshake and service over any component and network. Returns when the link ends.
+
+    Raises SplitBrain, LinkLost (during the handshake) or another HastError.
+    """
     try:
         await secondary.agree(joining)
     except SplitBrain:
         notify(Event.SPLIT_BRAIN)
         raise
+    except OSError as error:
+        raise LinkLost(f"Connection lost during the handshake: {error}") from error
     notify(Event.CONNECT)
     task_status.started(secondary)
     try:

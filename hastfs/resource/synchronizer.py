@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from hastfs.model import Consistency, Generations, SyncSource
+from hastfs.model import Consistency, Generations
 from hastfs.protocol.handshake import Terms
 from hastfs.protocol.payload import is_zero
 from hastfs.resource.events import Event, Notify
@@ -102,7 +102,8 @@ class Synchronizer:
         step = self._link.max_request
         for at in range(start, end, step):
             async with self._locked(at, min(at + step, end)) as (first, last):
-                copy = self._push if self._terms.syncsrc is SyncSource.PRIMARY else self._pull
+                # Once caught up, this node is the one that knows better, whatever the link began with.
+                copy = self._pull if self._primary.stale else self._push
                 error = await copy(first, last - first)
             if error:
                 log.warning("Unable to synchronize %d bytes at %d: errno %d.", last - first, first, error)
@@ -111,11 +112,23 @@ class Synchronizer:
 
     @asynccontextmanager
     async def _locked(self, start: int, end: int) -> AsyncIterator[tuple[int, int]]:
-        held: Range = await answer(lambda granted: self._primary.ranges.acquire(start, end, granted))
+        ranges = self._primary.ranges
+        wanted: Range | None = None
+
+        def acquire(granted: Callable[[Range], None]) -> None:
+            nonlocal wanted
+            wanted = ranges.acquire(start, end, granted)
+
+        def withdraw() -> None:
+            assert wanted is not None
+            ranges.withdraw(wanted)
+
+        # Its holder may be waiting for the next link, which waits for the end of this one, and so of this task.
+        held = await answer(acquire, withdraw=withdraw)
         try:
             yield start, end
         finally:
-            self._primary.ranges.release(held)
+            ranges.release(held)
 
     async def _push(self, offset: int, length: int) -> int:
         """From here to the secondary; holes are not read, and zeros not sent."""
@@ -152,13 +165,9 @@ class Synchronizer:
             return True
         if primary.writing_alone:
             return False
-        before = primary.metastore.metadata
-        if await finished(primary.flush_now) or not primary.map.in_sync or primary.link is not self._link:
+        if await finished(primary.flush_now) or not self._is_equal() or not primary.alone.new_stint():
             return False
-        if self._terms.syncsrc is SyncSource.SECONDARY:
-            agreed = await self._agree_as_target()
-        else:
-            agreed = await self._agree_as_source(before.generations)
+        agreed = await (self._agree_as_target() if primary.stale else self._agree_as_source())
         if agreed:
             self._told = True
             if self._running:
@@ -167,13 +176,16 @@ class Synchronizer:
             log.info("Nodes are in sync.")
         return agreed
 
-    async def _agree_as_source(self, generations: Generations) -> bool:
+    def _is_equal(self) -> bool:
+        return self._primary.map.in_sync and self._primary.link is self._link
+
+    async def _agree_as_source(self) -> bool:
         primary = self._primary
-        target = generations.rejoined()
+        target = primary.metastore.metadata.generations.rejoined()
         told_before = (target, Consistency.CONSISTENT) == (self._terms.generations, self._terms.consistency)
         if (self._running or not told_before) and await self._tell(target):
             return False
-        if primary.metastore.metadata.generations != generations or not primary.map.in_sync:
+        if primary.alone.wanted or not self._is_equal():
             return False  # a write failed on the secondary meanwhile
         await self._record(target)
         return True
@@ -181,7 +193,7 @@ class Synchronizer:
     async def _agree_as_target(self) -> bool:
         target = (self._terms.generations or self._primary.metastore.metadata.generations).rejoined()
         await self._record(target)
-        self._primary.stale = False
+        self._primary.caught_up()
         return not await self._tell(target)
 
     async def _tell(self, target: Generations) -> int:

@@ -15,8 +15,8 @@ from hastfs.volume import Buffer, Done, ReadDone
 T = TypeVar("T")
 
 
-async def answer(start: Callable[[Callable[[T], None]], None]) -> T:
-    """Starts something and waits for its answer. Not cancellable: what was started cannot be taken back."""
+async def answer(start: Callable[[Callable[[T], None]], None], *, withdraw: Callable[[], None] | None = None) -> T:
+    """Starts something and waits for its answer. Cancellable only if `withdraw` takes back what was started."""
     task = trio.lowlevel.current_task()
     answers: list[T] = []
     asleep = False
@@ -26,10 +26,16 @@ async def answer(start: Callable[[Callable[[T], None]], None]) -> T:
         if asleep:
             trio.lowlevel.reschedule(task)
 
+    def abort(_: object) -> trio.lowlevel.Abort:
+        if withdraw is None:
+            return trio.lowlevel.Abort.FAILED
+        withdraw()
+        return trio.lowlevel.Abort.SUCCEEDED
+
     start(answered)
     if not answers:
         asleep = True
-        await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        await trio.lowlevel.wait_task_rescheduled(abort)
     return answers[0]
 
 

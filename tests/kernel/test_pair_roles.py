@@ -73,7 +73,13 @@ def test_asking_for_the_present_role_changes_nothing(pair: Pair) -> None:
     worker = pair.a.fields()["workerpid"]
     pair.a.role("primary")
     assert pair.a.fields()["workerpid"] == worker
-    assert pair.a.events().count(f"role {RESOURCE} init primary") == 1
+    pair.a.until_event("role")
+    pair.a.role("init")
+    pair.a.until_event("role", before=1)
+    assert [event for event in pair.a.events() if event.startswith("role")] == [
+        f"role {RESOURCE} init primary",
+        f"role {RESOURCE} primary init",
+    ]
 
 
 def test_a_second_hastd_is_refused_with_the_first_one_s_pid(pair: Pair) -> None:

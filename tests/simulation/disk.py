@@ -112,8 +112,10 @@ class SimulatedComponent:
             answer(self.disk.failing.get("read", 0))
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
+        content = bytes(data)
+
         def action() -> None:
-            self.disk.put(self.layout.localoff + offset, data)
+            self.disk.put(self.layout.localoff + offset, content)
 
         if "write" in self.disk.latency:
             self._later("write", action, done)

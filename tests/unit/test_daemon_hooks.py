@@ -63,6 +63,19 @@ async def test_a_hook_that_hangs_does_not_hold_up_other_resources(hooks: Hooks, 
     await hooks.finished()
 
 
+async def test_whoever_waits_for_all_hooks_is_not_forgotten_when_more_come(hooks: Hooks, tmp_path: Path) -> None:
+    path = program(tmp_path / "hook", f"read line < {tmp_path}/$2")
+    for resource in ("one", "two"):
+        os.mkfifo(tmp_path / resource)
+    async with trio.open_nursery() as nursery:
+        hooks.fire(path, "connect", "one")
+        nursery.start_soon(hooks.finished)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        hooks.fire(path, "connect", "two")
+        for resource in ("one", "two"):
+            await trio.to_thread.run_sync((tmp_path / resource).write_text, "go\n")
+
+
 async def test_standard_input_of_a_hook_is_empty(hooks: Hooks, tmp_path: Path) -> None:
     seen = tmp_path / "seen"
     hooks.fire(program(tmp_path / "hook", f"cat > {seen}; echo ended >> {seen}"), "connect", "disk")

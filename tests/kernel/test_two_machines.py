@@ -1,0 +1,146 @@
+"""Two machines with one hast.conf: network and host name of their own, hastctl(8)'s EXAMPLES by hand, a partition."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import machine
+from tests.kernel.waiting import wait_for
+
+pytestmark = pytest.mark.kernel
+
+PROJECT = Path(__file__).resolve().parents[2]
+TIMEOUT = 3
+
+
+class Machine:
+    """A network namespace with an address, and a host name for what runs in it."""
+
+    def __init__(self, root: Path, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        self.namespace = f"{root.name}-{name}"
+        self.root = root
+
+    def run(self, *argv: str | Path, check: bool = True) -> machine.Completed:
+        """A command as if typed on that machine."""
+        named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name, *argv]
+        return machine.run("ip", "netns", "exec", self.namespace, *named, check=check, timeout=60, cwd=PROJECT)
+
+    def hastctl(self, *arguments: str, check: bool = True) -> machine.Completed:
+        command, *rest = arguments
+        config = self.root / "hast.conf"
+        return self.run(sys.executable, "-m", "hastfs.cli.hastctl", command, "-c", config, *rest, check=check)
+
+    def hastd(self) -> None:
+        """In the background, as an init script would start it; it must be ready when the command returns."""
+        self.run(sys.executable, "-m", "hastfs.cli.hastd", "-c", self.root / "hast.conf")
+
+    def status(self) -> str:
+        """The status word of `hastctl status`."""
+        return self.hastctl("status").stdout.splitlines()[1].split()[1]
+
+    def kill(self) -> None:
+        """SIGKILL to everything in the namespace: the machine has lost its power."""
+
+        def none_left() -> bool:
+            pids = machine.run("ip", "netns", "pids", self.namespace, check=False).stdout.split()
+            for pid in pids:
+                os.kill(int(pid), signal.SIGKILL)
+            return not pids
+
+        wait_for(none_left, f"no process is left on {self.name}", timeout=20)
+
+
+@pytest.fixture
+def machines(scratch: Path) -> Iterator[tuple[Machine, Machine]]:
+    a, b = Machine(scratch, "hasta", "10.93.0.1"), Machine(scratch, "hastb", "10.93.0.2")
+    _write_config(scratch, a, b)
+    try:
+        for number, node in enumerate((a, b)):
+            machine.run("ip", "netns", "add", node.namespace)
+            machine.run("ip", "-n", node.namespace, "link", "set", "lo", "up")
+            if number:
+                link = ["name", "link0", "netns", a.namespace, "type", "veth", "peer", "name", "link0", "netns"]
+                machine.run("ip", "link", "add", *link, b.namespace)
+        for node in (a, b):
+            machine.run("ip", "-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "link0")
+            machine.run("ip", "-n", node.namespace, "link", "set", "link0", "up")
+        yield a, b
+    finally:
+        for node in (a, b):
+            node.kill()
+        machine.release(scratch)
+        for node in (a, b):
+            machine.run("ip", "netns", "del", node.namespace, check=False)
+        (Path("/dev/hast") / scratch.name).unlink(missing_ok=True)
+
+
+def _write_config(root: Path, a: Machine, b: Machine) -> None:
+    """One file for both; they share this machine's disk, so control socket, pidfile and mountdir differ."""
+    nodes = "".join(
+        f"on {node.name} {{ control {base}.ctl pidfile {base}.pid mountdir {base}-run }}\n"
+        for node, base in ((node, root / node.name) for node in (a, b))
+    )
+    resource = "".join(
+        f"    on {node.name} {{ local {root}/{node.name}.img remote tcp4://{other.address} }}\n"
+        for node, other in ((a, b), (b, a))
+    )
+    text = f"timeout {TIMEOUT}\n{nodes}resource shared {{\n    name {root.name}\n{resource}}}\n"
+    (root / "hast.conf").write_text(text)
+
+
+def test_the_examples_of_the_manual_work_on_two_machines_with_one_file(
+    machines: tuple[Machine, Machine], scratch: Path
+) -> None:
+    a, b = machines
+    device, mount = Path("/dev/hast") / scratch.name, scratch / "mnt"
+    mount.mkdir()
+    for node in machines:
+        node.hastctl("create", "-m", "100M", "shared")
+        node.hastd()
+    b.hastctl("role", "secondary", "shared")
+    a.hastctl("role", "primary", "shared")
+    machine.run("mkfs.ext4", "-q", device)
+    machine.run("mount", device, mount)
+    (mount / "letter").write_text("dear b")
+    busy = a.hastctl("role", "secondary", "shared", check=False)
+    assert busy.returncode == 75
+    assert f"umount {mount}" in busy.stderr
+    machine.run("umount", mount)
+    a.hastctl("role", "secondary", "shared")
+    b.hastctl("role", "primary", "shared")
+    machine.run("mount", device, mount)
+    assert (mount / "letter").read_text() == "dear b"
+    machine.run("umount", mount)
+    for node in (b, a):
+        node.hastctl("stop")
+    assert not device.exists()
+
+
+def test_a_partition_costs_the_timeout_and_no_error(machines: tuple[Machine, Machine], scratch: Path) -> None:
+    a, b = machines
+    for node in machines:
+        node.hastctl("create", "-m", "50M", "shared")
+        node.hastd()
+    b.hastctl("role", "secondary", "shared")
+    a.hastctl("role", "primary", "shared")
+    wait_for(lambda: a.status() == "complete", "the nodes are connected")
+    machine.run("ip", "-n", b.namespace, "link", "set", "link0", "down")
+    block = scratch / "block"
+    block.write_bytes(os.urandom(4096))
+    device = Path("/dev/hast") / scratch.name  # the image itself is only mounted in the namespace of its hastd
+    machine.run("dd", f"if={block}", f"of={device}", "bs=4096", "seek=100", "conv=notrunc,fsync", "oflag=direct")
+    assert a.status() == "degraded"
+    machine.run("ip", "-n", b.namespace, "link", "set", "link0", "up")
+    wait_for(lambda: a.status() == "complete", "the nodes are connected again", timeout=30)
+    wait_for(lambda: "dirty: 0 " in a.hastctl("list").stdout, "the resync is done", timeout=30)
+    images = [(scratch / f"{node.name}.img").read_bytes()[4608:] for node in machines]
+    assert images[0] == images[1]
+    assert block.read_bytes() in images[1]

@@ -1,0 +1,392 @@
+"""Random lives of a pair: writes, flushes, cuts, crashes, power losses and role changes, drawn from one seed.
+
+A model knows which bytes a read may return, and which node has acknowledged something that the other never got. The
+rest is asked of the disks: they are equal when all is quiet, and whenever they differ, a map on disk says where.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from collections.abc import Awaitable, Callable
+
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hastfs.errors import HastError
+from hastfs.model import Consistency, Replication, Role
+from hastfs.resource.events import Event
+from tests.simulation.node import Node, pair
+
+CELL = 256
+"""Bytes; the model's grain, and half a sector: writes of half sectors are completed by the engine."""
+
+EXTENT = 2048
+CELLS = 96
+SIZE = 4096 + 512 + CELLS * CELL + 100  # 12 extents and an odd end
+STEPS = 30
+
+
+class Disk:
+    """What the disk of one line of history may hold. Values are bytes that fill a cell."""
+
+    def __init__(self, content: bytes) -> None:
+        self.possible = [{content[cell * CELL]} for cell in range(CELLS)]
+        self.recent = [set(values) for values in self.possible]  # possible at some time since the last flush
+        self.outstanding: list[Change] = []
+        self.number = 0
+
+    def flushed(self, began: int, busy: set[int]) -> None:
+        """A flush succeeded that was asked for before change `began`, when the cells `busy` were being written."""
+        for cell in range(CELLS):
+            if cell not in busy and self.touched.get(cell, -1) < began:
+                self.recent[cell] = set(self.possible[cell])
+
+    touched: dict[int, int]
+
+    def lost_power(self) -> None:
+        self.possible = [set(values) for values in self.recent]
+
+
+class Change:
+    """A write or discard that is under way."""
+
+    def __init__(self, disk: Disk, first: int, count: int, value: int) -> None:
+        self.disk = disk
+        self.cells = range(first, first + count)
+        self.value = value
+        self.others: dict[int, set[int]] = {cell: set() for cell in self.cells}
+        disk.number += 1
+        for other in disk.outstanding:
+            for cell in self.cells:
+                if cell in other.cells:
+                    self.others[cell].add(other.value)
+                    other.others[cell].add(value)
+        for cell in self.cells:
+            disk.possible[cell].add(value)
+            disk.recent[cell].add(value)
+            disk.touched[cell] = disk.number
+        disk.outstanding.append(self)
+
+    def ended(self, error: int) -> None:
+        self.disk.outstanding.remove(self)
+        if not error:
+            for cell in self.cells:
+                self.disk.possible[cell] = {self.value} | self.others[cell]
+
+
+class History:
+    """One life of the pair a, b."""
+
+    def __init__(self, seed: int, a: Node, b: Node, nursery: trio.Nursery) -> None:
+        self.chance = random.Random(seed)
+        self.nodes = (a, b)
+        self.nursery = nursery
+        self.value = 0
+        self.disk = self._disk_of(a)
+        self.wrote = {a.name: False, b.name: False}  # anything at all since the nodes last agreed
+        self.alone = {a.name: False, b.name: False}  # acknowledged, and surely not on the other node
+        self.split = False
+        for node in self.nodes:
+            node.notify = partial(self.notified, node)  # type: ignore[method-assign]
+
+    def notified(self, node: Node, event: Event) -> None:
+        node.events.append(event.value)
+        if event is Event.SYNCDONE:
+            self.agree(node)
+
+    def agree(self, primary: Node) -> None:
+        """The nodes are the same, but for what is being written."""
+        for name in self.wrote:
+            self.wrote[name] = self.alone[name] = False
+        self.wrote[primary.name] = bool(self.disk.outstanding)
+
+    @staticmethod
+    def _disk_of(node: Node) -> Disk:
+        disk = Disk(node.disk.data)
+        disk.touched = {}
+        return disk
+
+    @property
+    def primary(self) -> Node | None:
+        return next((node for node in self.nodes if node.primary is not None), None)
+
+    # -- an application --------------------------------------------------------------------------------------------
+
+    def start_change(self, node: Node) -> None:
+        primary = node.primary
+        assert primary is not None
+        first = self.chance.randrange(CELLS)
+        count = self.chance.randint(1, min(20, CELLS - first))
+        discard = self.chance.random() < 0.2
+        self.value = 0 if discard else self.value % 250 + 1
+        change = Change(self.disk, first, count, 0 if discard else self.value)
+        self.wrote[node.name] = True
+
+        def done(error: int) -> None:
+            change.ended(error)
+            if not error and node.primary is primary and primary.link is None:
+                self.alone[node.name] = True
+
+        if discard:
+            primary.discard(first * CELL, count * CELL, done, allocated=self.chance.random() < 0.5)
+        else:
+            primary.write(first * CELL, bytes([self.value]) * (count * CELL), done)
+        primary.submit()
+
+    def start_flush(self, node: Node) -> None:
+        primary, disk = node.primary, self.disk
+        assert primary is not None
+        began = disk.number + 1
+        busy = {cell for change in disk.outstanding for cell in change.cells}
+
+        def done(error: int) -> None:
+            if not error:
+                disk.flushed(began, busy)
+
+        primary.flush(done)
+        primary.submit()
+
+    def start_read(self, node: Node) -> None:
+        primary, disk = node.primary, self.disk
+        assert primary is not None
+        first = self.chance.randrange(CELLS)
+        count = self.chance.randint(1, CELLS - first)
+        allowed = [set(values) for values in disk.possible[first : first + count]]
+        during: list[Change] = list(disk.outstanding)
+        number = disk.number
+
+        def done(error: int, data: object) -> None:
+            if error:
+                return
+            content = bytes(data)  # type: ignore[call-overload]
+            for at, values in enumerate(allowed):
+                cell = first + at
+                if disk.touched.get(cell, 0) <= number:
+                    found = content[at * CELL : (at + 1) * CELL]
+                    assert found[0] in values | disk.possible[cell], (cell, found[0], values, during)
+                    assert len(set(found)) == 1 or len(values) > 1
+
+        primary.read(first * CELL, count * CELL, done)
+        primary.submit()
+
+    # -- what happens to the nodes ---------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        for node in self.nodes:
+            node.reachable = True
+            node.disk.latency.clear()
+            node.disk.failing.clear()
+            for channel in node.connections:
+                if channel.stalled:
+                    self.nodes[0].cut()
+                    break
+
+    def cut(self) -> None:
+        self.nodes[0].cut()
+        if self.chance.random() < 0.5:
+            self.nodes[self.chance.randrange(2)].reachable = False
+
+    def stall(self) -> None:
+        for node in self.nodes:
+            for channel in node.connections:
+                channel.stalled = True
+
+    def trouble(self) -> None:
+        """Slow disks on either node; a secondary's may fail, a primary's may fail to read."""
+        node = self.nodes[self.chance.randrange(2)]
+        kind = self.chance.choice(("read", "write", "zero", "flush", "durable"))
+        if self.chance.random() < 0.7:
+            node.disk.latency[kind] = self.chance.choice((0.01, 0.3, 2.0, 25.0))
+        elif node.primary is None and kind != "durable":
+            node.disk.failing[kind] = 5
+
+    async def crash(self, node: Node) -> None:
+        was_primary = node.primary is not None
+        await node.crash()
+        node.disk.failing.clear()
+        node.disk.latency.clear()
+        if self.chance.random() < 0.5:
+            node.disk.lose_power(self.chance)
+            if was_primary:
+                self.disk.lost_power()
+        if was_primary:
+            self.disk.outstanding.clear()
+
+    async def change_primary(self, node: Node) -> None:
+        """Crash or stop, and one of the two is primary afterwards, if it may."""
+        other = node.other
+        primary = node.primary
+        assert primary is not None
+        stale = primary.stale
+        complete = primary.link is not None and primary.map.in_sync and not stale
+        complete = complete and other.disk.metadata.consistency is Consistency.CONSISTENT
+        complete = complete and not other.disk.failing and self.replicates_before_ack(other)
+        if self.chance.random() < 0.3:
+            self.heal()
+            await node.stop()
+            complete = False
+        else:
+            await self.crash(node)
+        successor = self.chance.choice(self.nodes)
+        if successor is other:
+            await self.crash(other) if self.chance.random() < 0.2 else await other.crash()
+            if not complete:
+                self.disk = self._disk_of(other)
+        elif stale:
+            self.disk = self._disk_of(node)  # it has yet to be brought up to date; what is right is on the other
+        self.disk.outstanding.clear()
+        successor.other.role = Role.SECONDARY
+        await self.promote(successor)
+
+    def replicates_before_ack(self, secondary: Node) -> bool:
+        replication = secondary.config.replication
+        return replication is Replication.FULLSYNC or (
+            replication is Replication.MEMSYNC and not secondary.disk.latency
+        )
+
+    async def promote(self, node: Node) -> None:
+        try:
+            primary = await node.become_primary()
+        except HastError:
+            return
+        if primary.stale:
+            self.disk = self._disk_of(node.other)
+
+    async def step(self) -> None:
+        node = self.primary
+        if node is None:
+            self.heal()
+            node = self.chance.choice(self.nodes)
+            node.other.role = Role.SECONDARY
+            if node.other.disk.metadata.consistency is Consistency.CONSISTENT:
+                self.disk = self._disk_of(node)
+            await node.crash()
+            await self.promote(node)
+            return
+        dice = self.chance.random()
+        if dice < 0.5:
+            for _ in range(self.chance.randint(1, 4)):
+                self.start_change(node)
+        elif dice < 0.6:
+            self.start_flush(node)
+        elif dice < 0.7:
+            self.start_read(node)
+        elif dice < 0.76:
+            self.cut()
+        elif dice < 0.78:
+            self.stall()
+        elif dice < 0.84:
+            self.trouble()
+        elif dice < 0.88:
+            await self.crash(node.other)
+            node.other.role = Role.SECONDARY
+        elif dice < 0.92:
+            await self.change_primary(node)
+        elif dice < 0.95:
+            await self.quiet()
+        await trio.sleep(self.chance.choice((0, 0, 0, 0.001, 0.1, 1, 15)))
+
+    # -- what must be true -----------------------------------------------------------------------------------------
+
+    async def quiet(self) -> None:
+        """All is well again and nothing is under way: the nodes become equal, or both know that they cannot."""
+        self.heal()
+        node = self.primary
+        if node is None:
+            return
+        self.check_maps(node)
+        node.other.role = Role.SECONDARY
+        both = all(self.alone.values())
+        wrote = all(self.wrote.values())
+        if not await self.wait(lambda: self.agreed(node) or self.split_brain(node)):
+            raise AssertionError(self.report(node))
+        self.split = not self.agreed(node)
+        assert not (both and not self.split), "two histories were mixed"
+        assert not (self.split and not wrote), f"a split brain of one history {self.report(node)}"
+        self.check_maps(node)
+        if self.split:
+            return
+        await self.wait(lambda: not self.disk.outstanding)
+        assert not self.disk.outstanding
+        assert node.disk.data == node.other.disk.data
+        for cell, values in enumerate(self.disk.possible):
+            content = node.disk.data[cell * CELL : (cell + 1) * CELL]
+            assert content[0] in values, f"cell {cell} holds {content[0]}, not one of {values}"
+            assert len(set(content)) == 1 or len(values) > 1
+        assert await node.read(0, CELLS * CELL) == node.disk.data[: CELLS * CELL]
+        self.disk = self._disk_of(node)
+        self.agree(node)
+
+    async def wait(self, condition: Callable[[], bool]) -> bool:
+        for _ in range(800):
+            if condition():
+                return True
+            await trio.sleep(0.25)
+        return False
+
+    def agreed(self, node: Node) -> bool:
+        primary = node.primary
+        linked = primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
+        ours, theirs = node.disk.metadata, node.other.disk.metadata
+        if node.version == 2:
+            same = (ours.localcnt, ours.remotecnt) == (theirs.remotecnt, theirs.localcnt)
+        else:
+            same = ours.generations == theirs.generations and ours.consistency is theirs.consistency
+        return linked and same and not self.disk.outstanding
+
+    def split_brain(self, node: Node) -> bool:
+        return "split-brain" in node.events
+
+    def check_maps(self, node: Node) -> None:
+        """Wherever the disks differ and nothing is being written, a map on disk says so (promise 3)."""
+        maps = int.from_bytes(node.disk.map, "little") | int.from_bytes(node.other.disk.map, "little")
+        for extent in range(0, CELLS * CELL // EXTENT):
+            part = slice(extent * EXTENT, (extent + 1) * EXTENT)
+            if node.disk.data[part] != node.other.disk.data[part]:
+                assert maps >> extent & 1, f"extent {extent} differs and is clean"
+
+    def report(self, node: Node) -> str:
+        primary = node.primary
+        return (
+            f"primary {node.name}: {primary and (primary.link, primary.map.pending(), primary.stale, primary.active)} "
+            f"outstanding {len(self.disk.outstanding)} a {self.nodes[0].disk.metadata} b {self.nodes[1].disk.metadata} "
+            f"events {node.events[-5:]} errors {self.nodes[0].errors[-2:]} {self.nodes[1].errors[-2:]}"
+        )
+
+
+async def live(seed: int) -> None:
+    chance = random.Random(-seed)
+    replication = chance.choice(list(Replication))
+    async with pair(replication=replication, size=SIZE, extentsize=EXTENT, keepdirty=chance.choice((0, 1, 3))) as nodes:
+        a, b = nodes
+        if chance.random() < 0.15:
+            a.version = b.version = 2
+        async with trio.open_nursery() as nursery:
+            history = History(seed, a, b, nursery)
+            b.become_secondary()
+            await a.become_primary()
+            for _ in range(STEPS):
+                if history.split:
+                    break
+                await history.step()
+            if not history.split:
+                await history.quiet()
+
+
+def run(main: Callable[[], Awaitable[None]], seed: int) -> None:
+    """On a simulated clock, and with trio's order of tasks from the seed too."""
+    trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
+    trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 1 << 32))
+def test_a_pair_survives_any_history(seed: int) -> None:
+    async def main() -> None:
+        await live(seed)
+
+    run(main, seed)
