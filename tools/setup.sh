@@ -52,7 +52,10 @@ missing_packages() {
     { command -v mount && command -v umount; } >/dev/null || missing+=(mount)
     { command -v ps && command -v pkill; } >/dev/null || missing+=(procps)
     case ",$extras," in
-        *,test,*) command -v fio >/dev/null || missing+=(fio) ;;
+        *,test,*)
+            command -v fio >/dev/null || missing+=(fio)
+            command -v ip >/dev/null || missing+=(iproute2)
+            ;;
     esac
     printf '%s\n' "${missing[@]}"
 }

@@ -24,8 +24,8 @@ def clear(config: Config, link_directory: str = LINK_DIRECTORY) -> None:
     """
     for resource in config.resources.values():
         try:
-            devices = _clear_image(os.path.join(config.mountdir, resource.provider))
-            _clear_link(os.path.join(link_directory, resource.provider), devices)
+            image = os.path.join(config.mountdir, resource.provider)
+            _clear_link(os.path.join(link_directory, resource.provider), image, _clear_image(image))
         except HastError as error:
             log.warning("%s", error)
 
@@ -48,10 +48,17 @@ def _clear_image(image: str) -> list[str]:
     return devices
 
 
-def _clear_link(path: str, devices: list[str]) -> None:
+def _clear_link(path: str, image: str, devices: list[str]) -> None:
+    """Removes the link if it leads to one of `devices`, or to a device that is free or on a dead image of that name.
+
+    The latter is what remains of a hastd that had a mount namespace of its own: the mount went with its last process.
+    """
     try:
         target = os.readlink(path)
     except OSError:  # not there, or no link
         return
+    if target not in devices and loop.is_dead(target, image):
+        loop.detach(target)
+        devices.append(target)
     if target in devices or loop.backing(target) is None:
         loop.unlink(path, target)

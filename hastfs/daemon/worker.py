@@ -6,6 +6,7 @@ crash at any moment leaves is for the next start's map and counters to mend.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -28,6 +29,8 @@ from hastfs.resource.waiting import plain_errors
 
 log = logging.getLogger(__name__)
 
+_PR_SET_IO_FLUSHER = 57  # linux/prctl.h, since Linux 5.6
+
 _TEMPORARY = (os.EX_OSERR, os.EX_TEMPFAIL)
 
 
@@ -42,6 +45,7 @@ def main(job: Job) -> None:
         signal.signal(number, signal.SIG_IGN)
     setproctitle(f"hastd: {job.config.name} ({job.role.word})")
     logs.setup(job.logs, resource=job.config.name, role=job.role.word)
+    _be_io_flusher()
     link = LinkEnd(job.link)
     try:
         trio.run(_work, job, link)
@@ -49,6 +53,12 @@ def main(job: Job) -> None:
         failed = _failure(error)
         link.send(failed)
         sys.exit(failed.exit_code)
+
+
+def _be_io_flusher() -> None:
+    """A disk's server must not wait for memory that can only be had by writing to that very disk (prctl(2))."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0:
+        log.debug("Unable to become an I/O flusher: %s.", os.strerror(ctypes.get_errno()))
 
 
 def _failure(error: Exception) -> Failed:

@@ -11,11 +11,13 @@ import errno
 import fcntl
 import glob
 import logging
+import mmap
 import os
 import re
 import struct
 
 from hastfs.errors import BusyError, SystemFailure
+from hastfs.frontend.probe import error_of
 from hastfs.model import SECTOR_SIZE
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 # linux/loop.h
 _LOOP_CLR_FD = 0x4C01
 _LOOP_CONFIGURE = 0x4C0A  # Linux 5.8
+_LOOP_GET_STATUS64 = 0x4C05
 _LOOP_CTL_GET_FREE = 0x4C82
 _LO_FLAGS_DIRECT_IO = 16
 _LO_NAME_SIZE = 64
@@ -87,6 +90,30 @@ def backing(device: str) -> str | None:
     return _loop_attribute(device, "backing_file")
 
 
+def image_of(device: str) -> str | None:
+    """The path `attach` was called with, cut at 63 bytes; None if the device is not attached.
+
+    Unlike `backing`, it does not change when the image is unmounted lazily or its mount namespace ends.
+    """
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            info = fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_LOOP_INFO64.size))
+        finally:
+            os.close(fd)
+    except OSError:
+        return None
+    name: bytes = _LOOP_INFO64.unpack(info)[9]
+    return os.fsdecode(name.partition(b"\0")[0])
+
+
+def is_dead(device: str, image: str) -> bool:
+    """Whether `device` was attached to `image`, which has lost its server for good."""
+    if image_of(device) != os.fsdecode(os.fsencode(os.path.abspath(image))[: _LO_NAME_SIZE - 1]):
+        return False
+    return error_of(lambda: _read_first_sector(device), device) not in (0, None)
+
+
 def uses_direct_io(device: str) -> bool:
     """Whether `device` is attached and bypasses the page cache of its file."""
     return _loop_attribute(device, "dio") == "1"
@@ -134,6 +161,15 @@ def unlink(link_path: str, device: str | None = None) -> None:
         raise SystemFailure(f"Unable to remove the link {link_path}: {error.strerror}.") from error
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(link_path))
+
+
+def _read_first_sector(device: str) -> None:
+    fd = os.open(device, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        with mmap.mmap(-1, mmap.PAGESIZE) as page:  # aligned, as O_DIRECT wants it
+            os.preadv(fd, [page], 0)
+    finally:
+        os.close(fd)
 
 
 def _attach_fd(fd: int, image: str, direct_io: bool) -> str:

@@ -16,19 +16,16 @@ import ctypes
 import errno
 import os
 import stat
-import threading
 from collections.abc import Iterator
 
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.frontend import mountinfo
 from hastfs.frontend.filesystem import MODE
+from hastfs.frontend.probe import error_of
 from hastfs.model import MAX_REQUEST
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
-
-_PROBE_SECONDS = 1.0
-"""A dead mount answers at once. One that does not answer within this is served, if badly."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -85,25 +82,10 @@ def stale_mounts(directory: str) -> list[str]:
 
 
 def is_dead(path: str) -> bool:
-    """Whether the mount at `path` has lost its server for good.
-
-    A mount without a worker whose descriptor is still held would let stat(2) wait for ever: the question is asked on a
-    thread of its own, which is left behind when there is no answer.
-    """
-    found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(_open_error(path)), name=f"probe {path}", daemon=True)
-    thread.start()
-    thread.join(_PROBE_SECONDS)
-    return found == [errno.ENOTCONN]
-
-
-def _open_error(path: str) -> int:
+    """Whether the mount at `path` has lost its server for good: not while somebody still holds its descriptor."""
     # Not stat(2): the kernel may answer that from its cache.
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-    except OSError as error:
-        return error.errno or errno.EIO
-    return 0
+    opening = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+    return error_of(lambda: os.close(os.open(path, opening)), path) == errno.ENOTCONN
 
 
 def _canonical(path: str) -> str:

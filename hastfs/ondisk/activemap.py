@@ -133,6 +133,11 @@ class Activemap:
         """How many extents wait for a flush of both nodes."""
         return len(self._written)
 
+    @property
+    def unproven(self) -> bool:
+        """Whether a write is in flight, or complete but not known to be flushed on both nodes."""
+        return bool(self._inflight or self._written)
+
     def clean(self) -> None:
         """Clears the bits of all idle extents. The caller writes the pages when it suits."""
         for extent in self._idle:

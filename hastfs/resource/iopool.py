@@ -5,6 +5,7 @@ trio.to_thread costs a task and hundreds of microseconds per call; this costs tw
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -46,7 +47,5 @@ class IOPool:
                 result = job()
             except OSError as error:
                 result = error
-            try:
+            with contextlib.suppress(trio.RunFinishedError):  # nobody is left to tell
                 self._token.run_sync_soon(done, result)
-            except trio.RunFinishedError:
-                pass  # nobody is left to tell

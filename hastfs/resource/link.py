@@ -277,7 +277,7 @@ class Link:
                 self.submit()
 
     async def _watch(self) -> None:
-        """A peer that owes replies and is silent for `timeout` is gone, and so is one that leaves a request out (promise 7)."""
+        """A peer that owes replies and is silent for `timeout`, or leaves a request out, is gone (promise 7)."""
         due = trio.current_time() + self._timeout
         while True:
             await trio.sleep_until(due)

@@ -85,7 +85,9 @@ class Primary:
         self._read(offset, length, done)
 
     def _read(self, offset: int, length: int, done: ReadDone) -> None:
-        if self.stale and self._good_copy_is_remote(offset, length):
+        if not length:
+            done(0, b"")
+        elif self.stale and self._good_copy_is_remote(offset, length):
             _Read(self, offset, length, done).issue()
         else:
             self.read_locally(offset, length, done)
@@ -103,6 +105,9 @@ class Primary:
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
         self.statistics.stat_write += 1
+        if not len(data):
+            done(0)
+            return
         Write(self, offset, len(data), bytes(data), done).start()
 
     def flush(self, done: Done) -> None:
@@ -111,7 +116,9 @@ class Primary:
 
     def discard(self, offset: int, length: int, done: Done, *, allocated: bool = False) -> None:
         self.statistics.stat_delete += 1
-        if offset % SECTOR_SIZE or length % SECTOR_SIZE:
+        if not length:
+            done(0)
+        elif offset % SECTOR_SIZE or length % SECTOR_SIZE:
             self._discard_unaligned(offset, length, done, allocated=allocated)
         else:
             Write(self, offset, length, None, done, allocated=allocated).start()
@@ -243,7 +250,7 @@ class Primary:
         link, self.link = self.link, None
         if link is None:
             return
-        if not self.stale and (self.map.unflushed or self.active):
+        if not self.stale and self.map.unproven:
             self.alone.want()
         self.map.link_lost()
 

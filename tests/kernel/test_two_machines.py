@@ -75,6 +75,7 @@ def machines(scratch: Path) -> Iterator[tuple[Machine, Machine]]:
         yield a, b
     finally:
         for node in (a, b):
+            node.hastctl("stop", "-f", check=False)
             node.kill()
         machine.release(scratch)
         for node in (a, b):
@@ -122,6 +123,23 @@ def test_the_examples_of_the_manual_work_on_two_machines_with_one_file(
     for node in (b, a):
         node.hastctl("stop")
     assert not device.exists()
+
+
+def test_a_killed_node_comes_back_and_takes_its_old_device_name(
+    machines: tuple[Machine, Machine], scratch: Path
+) -> None:
+    a, _ = machines
+    device = Path("/dev/hast") / scratch.name
+    a.hastctl("create", "-m", "20M", "shared")
+    a.hastd()
+    a.hastctl("role", "primary", "shared")
+    dead = device.readlink()
+    a.kill()
+    a.hastd()
+    assert not device.is_symlink()
+    assert not Path(f"/sys/block/{dead.name}/loop").exists()
+    a.hastctl("role", "primary", "shared")
+    machine.run("mkfs.ext4", "-q", device)
 
 
 def test_a_partition_costs_the_timeout_and_no_error(machines: tuple[Machine, Machine], scratch: Path) -> None:

@@ -52,6 +52,11 @@ class SimulatedDisk:
         return choose(bytes(self.content[:COPY_SIZE]), bytes(self.content[SECOND_COPY : SECOND_COPY + COPY_SIZE]))[0]
 
     @property
+    def consistent(self) -> bool:
+        """Whether the data is not in the middle of a resync."""
+        return self.metadata.consistency is Consistency.CONSISTENT
+
+    @property
     def map(self) -> bytes:
         """The activemap as stored."""
         return bytes(self.content[METADATA_SIZE : METADATA_SIZE + self.layout.mapsize])

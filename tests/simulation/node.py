@@ -65,6 +65,7 @@ class Node:
         self._work: trio.CancelScope | None = None
         self._component: SimulatedComponent | None = None
         self._ended = trio.Event()
+        self._tokens = 0
         self._half_open: dict[bytes, tuple[SimulatedChannel, int]] = {}
 
     def notify(self, event: Event) -> None:
@@ -114,6 +115,12 @@ class Node:
 
     async def accept(self, channel: SimulatedChannel) -> None:
         """What hastd's listener does with a connection."""
+        try:
+            await self._open(channel)
+        except (HastError, OSError):
+            channel.close()
+
+    async def _open(self, channel: SimulatedChannel) -> None:
         frame = await receive_frame(channel, FrameReader(4096, 0))
         opening = decode_opening(frame)
         if self.role is not Role.SECONDARY:
@@ -121,7 +128,8 @@ class Node:
             channel.close()
         elif isinstance(opening, Hello):
             version = min(self.version, negotiate(opening.version))
-            token = len(self._half_open).to_bytes(16, "big")
+            self._tokens += 1
+            token = self._tokens.to_bytes(16, "big")
             self._half_open[token] = (channel, version)
             await send_frame(channel, Welcome(version, token).encode())
         else:
@@ -130,9 +138,13 @@ class Node:
     async def _run_secondary(
         self, outgoing: SimulatedChannel, version: int, incoming: SimulatedChannel, joining: Joining
     ) -> None:
-        if self._work is not None:
+        while self._work is not None:  # another connection may have been faster
             self._work.cancel()
             await self._ended.wait()
+            if self.role is not Role.SECONDARY:
+                outgoing.close()
+                incoming.close()
+                return
         self._ended = trio.Event()
         try:
             with plain_errors():
@@ -191,22 +203,26 @@ class Node:
 
     async def write(self, offset: int, data: bytes) -> int:
         """Through the primary; the errno."""
-        assert (primary := self.primary) is not None
+        primary = self.primary
+        assert primary is not None
         return await finished(lambda done: _submitted(primary, lambda: primary.write(offset, data, done)))
 
     async def flush(self) -> int:
         """Through the primary; the errno."""
-        assert (primary := self.primary) is not None
+        primary = self.primary
+        assert primary is not None
         return await finished(lambda done: _submitted(primary, lambda: primary.flush(done)))
 
     async def discard(self, offset: int, length: int) -> int:
         """Through the primary; the errno."""
-        assert (primary := self.primary) is not None
+        primary = self.primary
+        assert primary is not None
         return await finished(lambda done: _submitted(primary, lambda: primary.discard(offset, length, done)))
 
     async def read(self, offset: int, length: int) -> bytes:
         """Through the primary; OSError."""
-        assert (primary := self.primary) is not None
+        primary = self.primary
+        assert primary is not None
         error, data = await data_of(lambda done: _submitted(primary, lambda: primary.read(offset, length, done)))
         if error:
             raise OSError(error, "read")
@@ -221,7 +237,11 @@ def _submitted(primary: Primary, call: object) -> None:
 
 @asynccontextmanager
 async def pair(
-    *, replication: Replication = Replication.FULLSYNC, size: int = 256 * 1024, extentsize: int = 4096, keepdirty: int = 4
+    *,
+    replication: Replication = Replication.FULLSYNC,
+    size: int = 256 * 1024,
+    extentsize: int = 4096,
+    keepdirty: int = 4,
 ) -> AsyncIterator[tuple[Node, Node]]:
     """Two fresh nodes, in role init, that can reach each other."""
     async with trio.open_nursery() as nursery:
@@ -240,5 +260,5 @@ async def until(condition: object, timeout: float = 300) -> None:
     """Waits (in simulated time) until the condition holds."""
     assert callable(condition)
     with trio.fail_after(timeout):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 (conditions of many kinds, and sleeping costs nothing here)
             await trio.sleep(0.01)

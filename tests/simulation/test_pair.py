@@ -7,7 +7,7 @@ import trio
 from trio.testing import MockClock
 
 from hastfs.errors import BusyError, DataError
-from hastfs.model import Consistency, Replication
+from hastfs.model import Replication
 from tests.simulation.node import Node, pair, until
 
 BLOCK = bytes(range(256)) * 16
@@ -171,7 +171,7 @@ async def test_a_primary_that_is_out_of_date_is_synced_from_the_secondary(autoju
         await a.write(0, BLOCK)
         assert a.disk.data == b.disk.data
         await until(lambda: b.disk.metadata.generations == a.disk.metadata.generations)
-        assert a.disk.metadata.consistency is Consistency.CONSISTENT
+        assert a.disk.consistent
 
 
 async def test_both_primaries_that_wrote_are_a_split_brain(autojump_clock: MockClock) -> None:
@@ -214,7 +214,7 @@ async def test_split_brain_after_a_sync_from_the_secondary_is_detected(autojump_
         await b.write(8192, BLOCK)
         a.become_secondary()
         await until(lambda: "split-brain" in b.events)
-        assert BLOCK == a.disk.data[4096:8192]
+        assert a.disk.data[4096:8192] == BLOCK
 
 
 async def test_a_node_in_the_middle_of_a_resync_is_not_made_primary(autojump_clock: MockClock) -> None:
@@ -226,7 +226,7 @@ async def test_a_node_in_the_middle_of_a_resync_is_not_made_primary(autojump_clo
             await a.write(extent * 4096, BLOCK)
         b.disk.latency["write"] = 1.0
         b.reachable = True
-        await until(lambda: b.disk.metadata.consistency is Consistency.INCONSISTENT)
+        await until(lambda: not b.disk.consistent)
         await a.crash()
         await b.crash()
         with pytest.raises(DataError, match="inconsistent"):
@@ -241,13 +241,13 @@ async def test_a_write_that_fails_on_the_secondary_is_sent_again(autojump_clock:
         await connected(a, b)
         b.disk.failing["write"] = 5
         assert await a.write(0, BLOCK) == 0
-        assert b.disk.metadata.consistency is Consistency.INCONSISTENT
+        assert not b.disk.consistent
         assert a.primary is not None
         assert a.primary.map.pending() == 1
         del b.disk.failing["write"]
         await until(lambda: in_sync(a))
         assert b.disk.data == a.disk.data
-        await until(lambda: b.disk.metadata.consistency is Consistency.CONSISTENT)
+        await until(lambda: b.disk.consistent)
 
 
 async def test_a_write_that_fails_locally_is_an_error_and_stays_out_of_sync(autojump_clock: MockClock) -> None:

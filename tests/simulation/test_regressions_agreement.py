@@ -1,0 +1,111 @@
+"""What the nodes believe of each other: identities, verdicts, and the moment they are the same again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from hastfs.protocol.handshake import Terms
+from hastfs.resource.secondary import Secondary
+from tests.simulation.node import Node, pair, until
+
+BLOCK = bytes(range(256)) * 16
+EXTENT = 4096
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+def agreed(a: Node, b: Node) -> bool:
+    primary = a.primary
+    in_sync = primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
+    return in_sync and a.disk.metadata.generations == b.disk.metadata.generations
+
+
+async def test_a_first_write_during_the_first_handshake_does_not_give_the_pair_a_second_identity(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        a.disk.content[4096] = 1  # the first extent is dirty: a write to it need not wait for the map
+        await a.become_primary()
+        a.disk.latency["durable"] = 0.5
+        b.become_secondary()
+        await until(lambda: any(token for token in b._half_open))
+        await until(lambda: a.primary is not None and a.primary.metastore._updating.locked())
+        nursery.start_soon(a.write, 0, BLOCK)
+        await until(lambda: agreed(a, b))
+        assert a.disk.metadata.resuid == b.disk.metadata.resuid
+        assert a.disk.data == b.disk.data
+        a.cut()
+        await trio.sleep(1)
+        await until(lambda: agreed(a, b))
+
+
+async def test_a_secondary_that_asks_for_less_than_the_verdict_gets_everything(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest: Callable[..., Terms] = Secondary._terms
+    monkeypatch.setattr(
+        Secondary, "_terms", lambda self, *facts: replace(honest(self, *facts), map=bytes(512)), raising=True
+    )
+    async with pair() as (a, b):
+        await a.become_primary()
+        await a.write(0, BLOCK)
+        b.disk.content[b.disk.layout.localoff + 5 * EXTENT] = 7  # something old
+        b.become_secondary()
+        await until(lambda: agreed(a, b))
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_good_copy_that_cannot_flush_is_no_split_brain(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: agreed(a, b))
+        await a.stop()
+        await b.become_primary()
+        for extent in range(3):
+            await b.write(extent * EXTENT, BLOCK)
+        await b.stop()
+        b.become_secondary()
+        b.disk.failing["flush"] = 5
+        b.disk.latency["read"] = 1.0
+        await a.become_primary()
+        localcnt = a.disk.metadata.localcnt
+        await a.flush()
+        await trio.sleep(5)
+        assert a.disk.metadata.localcnt == localcnt
+        assert "split-brain" not in a.events
+
+
+async def test_a_write_that_fails_while_the_nodes_agree_is_not_taken_for_consistent(
+    autojump_clock: MockClock,
+) -> None:
+    """The failure and the word that both are the same cross each other on the wire."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: agreed(a, b))
+        b.reachable = False
+        a.cut()
+        await until(lambda: a.primary is not None and a.primary.link is None)
+        await a.write(0, BLOCK)
+        b.disk.latency["flush"] = 2.0
+        b.reachable = True
+        await until(lambda: a.primary is not None and a.primary.link is not None and a.primary.map.in_sync)
+        b.disk.latency["write"] = 4.0
+        b.disk.failing["write"] = 5
+        nursery.start_soon(a.write, EXTENT, BLOCK)
+        await trio.sleep(4.5)
+        assert BLOCK not in b.disk.data[EXTENT:]
+        assert not b.disk.consistent
+        b.disk.failing.clear()
+        b.disk.latency.clear()
+        await until(lambda: agreed(a, b) and b.disk.consistent)
+        assert a.disk.data == b.disk.data

@@ -1,0 +1,280 @@
+"""Moments at which a link comes or goes, each of which once lost data, hung a request or stopped the resync."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from hastfs.model import Replication
+from tests.simulation.node import Node, pair, until
+
+BLOCK = bytes(range(256)) * 16
+NEW = BLOCK[::-1]
+EXTENT = 4096
+
+
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    return MockClock(autojump_threshold=0)
+
+
+def linked(node: Node) -> bool:
+    return node.primary is not None and node.primary.link is not None
+
+
+def agreed(a: Node, b: Node) -> bool:
+    primary = a.primary
+    in_sync = primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
+    return in_sync and a.disk.metadata.generations == b.disk.metadata.generations
+
+
+async def connected(a: Node, b: Node) -> None:
+    b.become_secondary()
+    await a.become_primary()
+    await until(lambda: agreed(a, b))
+
+
+async def b_knows_more(a: Node, b: Node, extents: int) -> None:
+    """b wrote alone, and is secondary now."""
+    await connected(a, b)
+    await a.stop()
+    await b.become_primary()
+    for extent in range(extents):
+        await b.write(extent * EXTENT, BLOCK)
+    await b.stop()
+    b.become_secondary()
+
+
+async def test_a_write_of_the_old_link_that_ends_after_the_next_one_is_up_is_resynced(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await connected(a, b)
+        for channel in a.connections:
+            channel.stalled = True
+        a.disk.latency["write"] = 30.0
+        nursery.start_soon(a.write, 0, BLOCK)
+        await trio.sleep(1)
+        a.cut()
+        await until(lambda: linked(a))
+        await trio.sleep(5)
+        assert BLOCK not in a.disk.data, "the write must outlive the start of the link for this test to mean anything"
+        await until(lambda: BLOCK in a.disk.data)
+        a.disk.latency.clear()
+        await until(lambda: BLOCK in b.disk.data and agreed(a, b), timeout=30)
+        assert a.disk.data == b.disk.data
+
+
+async def test_what_is_written_alone_after_a_resync_over_the_same_link_is_counted_again(
+    autojump_clock: MockClock,
+) -> None:
+    """Recorded once for a write that failed on the other node, resynced, then alone: the count had been taken back."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        b.disk.failing["write"] = 5
+        await a.write(0, BLOCK)
+        b.disk.failing.clear()
+        await until(lambda: agreed(a, b))
+        a.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        assert await a.write(EXTENT, BLOCK) == 0
+        assert a.disk.metadata.localcnt == 1
+        assert a.disk.metadata.generations.current != b.disk.metadata.generations.current
+        await a.crash()
+        await b.become_primary()
+        await b.write(2 * EXTENT, BLOCK)
+        a.reachable = True
+        a.become_secondary()
+        await until(lambda: "split-brain" in b.events)
+        assert a.disk.data[EXTENT : 2 * EXTENT] == BLOCK
+
+
+async def test_a_primary_that_caught_up_repairs_the_other_node_instead_of_undoing_its_own_writes(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b):
+        await b_knows_more(a, b, 3)
+        await a.become_primary()
+        await until(lambda: agreed(a, b))
+        b.disk.failing["write"] = 5
+        assert await a.write(0, NEW) == 0
+        b.disk.failing.clear()
+        await until(lambda: agreed(a, b))
+        assert await a.read(0, EXTENT) == NEW
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_held_write_under_a_range_that_the_resync_waits_for_does_not_hold_up_the_next_link(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await b_knows_more(a, b, 40)
+        b.disk.latency["read"] = 0.5
+        await a.become_primary()
+        errors: list[int] = []
+
+        async def write(extent: int) -> None:
+            errors.append(await a.write(extent * EXTENT, NEW))
+
+        b.disk.latency["write"] = 3.0
+        for extent in range(8, 40):
+            nursery.start_soon(write, extent)
+        await trio.sleep(1.2)  # the resync has come to what is being written
+        a.cut()
+        start = trio.current_time()
+        await until(lambda: not linked(a))
+        b.disk.latency.clear()
+        await until(lambda: linked(a))
+        assert trio.current_time() - start < 5
+        await until(lambda: len(errors) == 32)
+        assert errors == [0] * 32
+        await until(lambda: agreed(a, b))
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_flush_of_the_resync_is_not_held_when_the_good_copy_goes_away(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await b_knows_more(a, b, 3)
+        b.disk.latency["flush"] = 2.0
+        await a.become_primary()
+        await until(lambda: a.primary is not None and a.primary.map.in_sync)
+        assert a.primary is not None
+        assert a.primary.stale
+        a.cut()
+        start = trio.current_time()
+        await until(lambda: not linked(a))
+        await until(lambda: linked(a))
+        assert trio.current_time() - start < 5
+        await until(lambda: agreed(a, b))
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_link_lost_while_the_resync_reads_locally_is_followed_by_another(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        await a.write(0, BLOCK)
+        a.disk.latency["read"] = 5.0
+        b.reachable = True
+        await until(lambda: "syncstart" in a.events)
+        await trio.sleep(1)
+        a.cut()
+        a.disk.latency.clear()
+        await until(lambda: agreed(a, b), timeout=60)
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_link_lost_while_the_merged_map_is_written_never_comes_up(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        await b.crash()
+        assert a.primary is not None
+        primary = a.primary
+        await until(lambda: primary.link is None)
+        await a.write(0, BLOCK)
+        # b brings a map of its own, so that there is something to be merged.
+        b.disk.content[4096] |= 0x80
+        a.disk.latency["durable"] = 3.0
+        b.become_secondary()
+        await until(lambda: b.secondary is not None)
+        await trio.sleep(1)
+        b.reachable = False
+        a.cut()
+        await trio.sleep(10)
+        assert primary.link is None
+        with trio.fail_after(30):
+            assert await a.write(5 * EXTENT, BLOCK) == 0
+
+
+async def test_a_read_from_the_good_copy_survives_the_end_of_the_resync_and_of_the_link(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await b_knows_more(a, b, 3)
+        b.disk.latency["read"] = 2.0
+        await a.become_primary()
+        found: list[bytes] = []
+
+        async def read() -> None:
+            found.append(await a.read(0, EXTENT))
+
+        await trio.sleep(1.9)
+        b.disk.latency["read"] = 10.0
+        nursery.start_soon(read)
+        await until(lambda: agreed(a, b))
+        assert not found, "the read must outlive the resync for this test to mean anything"
+        b.reachable = False
+        a.cut()
+        await until(lambda: bool(found))
+        assert found == [BLOCK]
+
+
+async def test_a_flush_asked_again_over_the_next_link_is_sent_at_once(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await b_knows_more(a, b, 30)
+        b.disk.latency["read"] = 15.0  # so that the resync sends nothing either
+        await a.become_primary()
+        a.disk.latency["flush"] = 2.0
+        ended: list[float] = []
+
+        async def flush() -> None:
+            assert await a.flush() == 0
+            ended.append(trio.current_time())
+
+        nursery.start_soon(flush)
+        await trio.sleep(0.1)
+        a.cut()
+        await until(lambda: not linked(a))
+        await until(lambda: linked(a))
+        start = trio.current_time()
+        await until(lambda: bool(ended))
+        assert ended[0] - start < 5
+
+
+@pytest.mark.parametrize("mode", list(Replication))
+async def test_a_flush_without_anything_to_flush_is_no_reason_to_count_a_lost_link(
+    autojump_clock: MockClock, mode: Replication
+) -> None:
+    async with pair(replication=mode) as (a, b), trio.open_nursery() as nursery:
+        await connected(a, b)
+        b.disk.latency["flush"] = 5.0
+        nursery.start_soon(a.flush)
+        await trio.sleep(1)
+        b.reachable = False
+        a.cut()
+        await trio.sleep(10)
+        assert a.disk.metadata.localcnt == 0
+        assert a.disk.metadata.generations == b.disk.metadata.generations
+
+
+async def test_reconnecting_is_quick_again_after_a_link_that_was_up(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        for _ in range(6):
+            a.cut()
+            await until(lambda: not linked(a))
+            start = trio.current_time()
+            await until(lambda: linked(a))
+            assert trio.current_time() - start < 1
+
+
+async def test_a_stop_in_the_middle_of_the_other_nodes_slow_flush_ends(autojump_clock: MockClock) -> None:
+    """The resync's own flush is under way, its link is cancelled, and nobody records that this node is alone."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        await a.write(0, BLOCK)
+        a.disk.latency["flush"] = 3.0
+        b.reachable = True
+        await until(lambda: linked(a))
+        assert a.primary is not None
+        await a.write(EXTENT, BLOCK)
+        a.primary._stopping.set()  # what an orderly stop ends with, and a disk that cannot flush begins with
+        with trio.fail_after(30):
+            await a._ended.wait()
