@@ -33,8 +33,8 @@ import enum
 from dataclasses import dataclass
 
 from hastfs.errors import HastError
-from hastfs.model import Generations, SyncSource
-from hastfs.protocol.handshake import SPLIT_BRAIN, resuid_mismatch
+from hastfs.model import Consistency, Generations, SyncSource
+from hastfs.protocol.handshake import SPLIT_BRAIN, Joining, resuid_mismatch
 
 
 class SplitBrain(HastError):
@@ -79,6 +79,18 @@ class Facts:
     virgin: bool
     generations: Generations | None
     consistent: bool
+
+
+def facts_of_primary(joining: Joining, *, versioned: bool) -> Facts:
+    """What a primary says of itself in step 3. `versioned`: version 3 was negotiated."""
+    return Facts(
+        joining.resuid,
+        joining.localcnt,
+        joining.remotecnt,
+        joining.virgin,
+        joining.generations if versioned else None,
+        joining.consistency is Consistency.CONSISTENT,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import TYPE_CHECKING
+import os
 
 import trio
 
@@ -12,17 +12,15 @@ from hastfs.errors import BusyError, HastError, ProtocolError
 from hastfs.model import Consistency, SyncSource
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
-from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide
+from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide, facts_of_primary
 from hastfs.resource.alone import random_id
 from hastfs.resource.connecting import Connected, Dial, Refused, connect
 from hastfs.resource.events import Event, Notify
 from hastfs.resource.link import Link, LinkLost
+from hastfs.resource.replica import Replica
 from hastfs.resource.synchronizer import Synchronizer
 from hastfs.resource.waiting import plain_errors
 from hastfs.volume import Done
-
-if TYPE_CHECKING:
-    from hastfs.resource.primary import Primary
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +37,9 @@ _LARGEST_MAP = 16 << 20
 class Connector:
     """The one task that makes links. `dial` None: there is no other node (remote none)."""
 
-    def __init__(self, primary: Primary, dial: Dial | None, notify: Notify, *, force: bool) -> None:
-        self._primary = primary
-        self._config = primary.config
+    def __init__(self, replica: Replica, dial: Dial | None, notify: Notify, *, force: bool) -> None:
+        self._replica = replica
+        self._config = replica.config
         self._dial = dial
         self._notify = notify
         self._force = force
@@ -101,6 +99,8 @@ class Connector:
     def _report(self, error: Exception) -> None:
         """Once per reason, not once per attempt."""
         reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno and error.errno > 0:
+            reason = f"{os.strerror(error.errno)}."  # trio's text is for programmers
         if reason == self._reported:
             log.debug("Unable to connect to %s: %s", self._peer, reason)
             return
@@ -119,7 +119,7 @@ class Connector:
         limit = self._config.timeout if self._settled else FIRST_WAIT
         connected: Connected | None = None
         with trio.move_on_after(limit):
-            maximum = max(_LARGEST_MAP, 2 * self._primary.component.layout.mapsize)
+            maximum = max(_LARGEST_MAP, 2 * self._replica.component.layout.mapsize)
             connected = await connect(dial, self._config.name, self._prepare, maximum)
         if connected is None:
             raise LinkLost(f"no answer within {limit:.0f} s")
@@ -131,7 +131,7 @@ class Connector:
             checksum=self._config.checksum,
             timeout=self._config.timeout,
         )
-        synchronizer = Synchronizer(self._primary, link, connected.terms, self._notify)
+        synchronizer = Synchronizer(self._replica, link, connected.terms, self._notify)
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run, lambda: self._lost(synchronizer))
@@ -147,8 +147,8 @@ class Connector:
         self._settle()
 
     def _lost(self, synchronizer: Synchronizer) -> None:
-        was_up = self._primary.link is not None
-        self._primary.link_down()
+        was_up = self._replica.link is not None
+        self._replica.link_down()
         if was_up:
             synchronizer.interrupted()
             log.warning("Disconnected from %s.", self._peer)
@@ -158,7 +158,7 @@ class Connector:
 
     async def _prepare(self, version: int, token: bytes) -> Joining:
         """Who we are. The very first time, the pair gets its identity now, durably before anyone hears of it."""
-        metastore = self._primary.metastore
+        metastore = self._replica.metastore
         metadata = metastore.metadata
         virgin = not metadata.resuid
         if virgin:
@@ -180,21 +180,21 @@ class Connector:
 
         The merged map is durable before the first request goes out, because the secondary clears its own then.
         """
-        primary, terms, joining = self._primary, connected.terms, connected.joining
+        replica, terms, joining = self._replica, connected.terms, connected.joining
         self._check_sizes(connected)
         if self._check_verdict(connected) is Scope.EVERYTHING:
-            primary.map.everything()
+            replica.map.everything()
         if terms.syncsrc is SyncSource.SECONDARY:
             await self._become_stale(joining)
         elif terms.virgin and not joining.virgin and not joining.localcnt:
-            await primary.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
-        primary.map.merge(bytes(terms.map))
-        await primary.metastore.make_durable()
+            await replica.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
+        replica.map.merge(bytes(terms.map))
+        await replica.metastore.make_durable()
         link.check()  # from here on to `link_up` without a pause: nobody would take a lost link down
-        if terms.syncsrc is SyncSource.PRIMARY and not primary.map.in_sync and terms.generations is not None:
+        if terms.syncsrc is SyncSource.PRIMARY and not replica.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
             link.state(Consistency.INCONSISTENT, terms.generations, self._state_answered(link))
-        primary.link_up(link)
+        replica.link_up(link)
 
     def _state_answered(self, link: Link) -> Done:
         def answered(error: int) -> None:
@@ -204,7 +204,7 @@ class Connector:
         return answered
 
     def _check_sizes(self, connected: Connected) -> None:
-        metadata, terms = self._primary.metastore.metadata, connected.terms
+        metadata, terms = self._replica.metastore.metadata, connected.terms
         for what, ours, theirs in (
             ("Data size", metadata.datasize, terms.datasize),
             ("Extent size", metadata.extentsize, terms.extentsize),
@@ -216,14 +216,6 @@ class Connector:
         """The secondary's verdict must be ours: neither its rule nor its honesty is taken on trust (promise 5)."""
         joining, terms = connected.joining, connected.terms
         versioned = terms.generations is not None and joining.generations is not None
-        ours = Facts(
-            joining.resuid,
-            joining.localcnt,
-            joining.remotecnt,
-            joining.virgin,
-            joining.generations if versioned else None,
-            joining.consistency is Consistency.CONSISTENT,
-        )
         theirs = Facts(
             0 if terms.virgin else joining.resuid,
             terms.localcnt,
@@ -233,7 +225,7 @@ class Connector:
             terms.consistency is Consistency.CONSISTENT,
         )
         try:
-            verdict = decide(ours, theirs)
+            verdict = decide(facts_of_primary(joining, versioned=versioned), theirs)
         except SplitBrain:
             raise
         except HastError as error:
@@ -247,14 +239,14 @@ class Connector:
 
     async def _become_stale(self, joining: Joining) -> None:
         """The other node has the good copy. Nothing may have been written here since the handshake began."""
-        primary = self._primary
-        metadata = primary.metastore.metadata
+        replica = self._replica
+        metadata = replica.metastore.metadata
         facts = (metadata.localcnt, metadata.remotecnt)
-        if primary.writing_alone or primary.alone.wanted or facts != (joining.localcnt, joining.remotecnt):
+        if replica.writing_alone or replica.alone.wanted or facts != (joining.localcnt, joining.remotecnt):
             raise LinkLost("written to alone while connecting")
-        primary.stale = True
+        replica.stale = True
         if metadata.consistency is not Consistency.INCONSISTENT:
-            await primary.metastore.update(consistency=Consistency.INCONSISTENT)
+            await replica.metastore.update(consistency=Consistency.INCONSISTENT)
 
 
 def _identified(metadata: Metadata) -> Metadata:

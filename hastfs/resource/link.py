@@ -25,6 +25,7 @@ from hastfs.protocol.frame import FrameReader
 from hastfs.protocol.payload import Packed, pack, pack_zeros, zeros
 from hastfs.resource.channel import Channel
 from hastfs.resource.outbox import Outbox
+from hastfs.resource.waiting import all_done
 from hastfs.volume import Buffer, Done, ReadDone
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Link:
     def write(self, offset: int, data: bytes, done: Done, *, received: Callable[[], None] | None = None) -> None:
         """A WRITE; with `received`, a memsync one. `data` must stay as it is. Longer than a peer takes: split."""
         parts = _split(offset, len(data), self.max_request)
-        done = _gather(done, len(parts))
+        done = all_done(done, len(parts))
         received = _gather_received(received, len(parts))
         view = memoryview(data)
         for at, length in parts:
@@ -111,7 +112,7 @@ class Link:
     def write_zeros(self, offset: int, length: int, done: Done) -> None:
         """WRITEs of zeros, as holes where the configuration lets us."""
         parts = _split(offset, length, self.max_request)
-        done = _gather(done, len(parts))
+        done = all_done(done, len(parts))
         for at, size in parts:
             if self._compression is Compression.NONE:
                 packed = pack(zeros(size), Compression.NONE, self._checksum)
@@ -299,20 +300,6 @@ def _split(offset: int, length: int, limit: int) -> list[tuple[int, int]]:
 
 def _plain(done: Done) -> Callable[[replication.Reply | None], None]:
     return lambda reply: done(errno.ENOTCONN if reply is None else reply.error)
-
-
-def _gather(done: Done, parts: int) -> Done:
-    """Calls `done` when all parts are done, with the first error."""
-    if parts == 1:
-        return done
-    errors: list[int] = []
-
-    def part_done(error: int) -> None:
-        errors.append(error)
-        if len(errors) == parts:
-            done(next((error for error in errors if error), 0))
-
-    return part_done
 
 
 def _gather_received(received: Callable[[], None] | None, parts: int) -> Callable[[], None] | None:

@@ -10,23 +10,22 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
 
 import trio
 
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import ComponentError, HastError
-from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Command, Consistency, Role, SyncSource
+from hastfs.errors import ComponentError, ProtocolError
+from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Command, Consistency
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader
-from hastfs.protocol.handshake import Joining, Refusal, Standing, Terms
+from hastfs.protocol.handshake import Joining
 from hastfs.protocol.payload import pack
 from hastfs.protocol.replication import Request, decode_request, encode_reply, validate_request
-from hastfs.protocol.verdict import Facts, Scope, SplitBrain, Verdict, decide
+from hastfs.protocol.verdict import SplitBrain
+from hastfs.resource.admission import admit
 from hastfs.resource.channel import Channel, SocketChannel
 from hastfs.resource.component import Component
-from hastfs.resource.connecting import send_frame
 from hastfs.resource.events import Event, Notify
 from hastfs.resource.link import KEEPALIVE, LinkLost
 from hastfs.resource.metastore import Metastore
@@ -94,81 +93,10 @@ class Secondary:
         # keepdirty is the primary's business; the original shows 0 on a secondary.
         return Status("complete", 0, metadata.extentsize, 0, self._statistics.as_dict() | queues)
 
-    # -- the handshake ---------------------------------------------------------------------------------------------
-
     async def agree(self, joining: Joining) -> None:
-        """Steps 3 to 4: judges the primary, sends our terms. Raises SplitBrain or another HastError after a refusal."""
-        metadata = self._metastore.metadata
-        versioned = self._version >= 3 and joining.generations is not None
-        theirs = Facts(
-            joining.resuid,
-            joining.localcnt,
-            joining.remotecnt,
-            joining.virgin,
-            joining.generations if versioned else None,
-            joining.consistency is Consistency.CONSISTENT,
-        )
-        ours = Facts(
-            metadata.resuid,
-            metadata.localcnt,
-            metadata.remotecnt,
-            not metadata.resuid,
-            metadata.generations if versioned else None,
-            metadata.consistency is Consistency.CONSISTENT,
-        )
-        try:
-            verdict = decide(theirs, ours)
-        except HastError as error:
-            await self._refuse(error)
-            raise
-        await self._accept(joining, verdict, versioned=versioned)
-        await send_frame(
-            self._requests, self._terms(verdict, ours).encode(self._config.compression, self._config.checksum)
-        )
-
-    async def _accept(self, joining: Joining, verdict: Verdict, *, versioned: bool) -> None:
-        """Writes down what the verdict makes of this node, before the primary hears of it.
-
-        A node that is to get everything is inconsistent from now on: a crash before the first byte arrives must not
-        leave one that looks equal to the primary. (A version 2 primary could never end that state.)
-        """
-        changes: dict[str, Any] = {}
-        if not self._metastore.metadata.resuid:
-            # A former primary keeps `primary` as its previous role: the original writes it only for a new resource.
-            changes = {"resuid": joining.resuid, "prevrole": Role.SECONDARY}
-        if versioned and verdict.scope is Scope.NOTHING:
-            changes["generations"] = joining.generations
-        elif versioned and verdict.scope is Scope.EVERYTHING and verdict.source is SyncSource.PRIMARY:
-            changes["consistency"] = Consistency.INCONSISTENT
-        if changes:
-            await self._metastore.update(**changes)
-
-    async def _refuse(self, error: HastError) -> None:
-        metadata = self._metastore.metadata
-        standing = None
-        if isinstance(error, SplitBrain):
-            standing = Standing(metadata.datasize, metadata.extentsize, metadata.localcnt, metadata.remotecnt)
-        await send_frame(self._requests, Refusal(str(error), standing=standing).encode())
-
-    def _terms(self, verdict: Verdict, ours: Facts) -> Terms:
-        metadata = self._metastore.metadata
-        mapsize = self._component.layout.mapsize
-        activemap: Buffer = b""
-        if verdict.scope is Scope.EVERYTHING:
-            activemap = b"\xff" * mapsize
-        elif verdict.scope is Scope.DIRTY:
-            activemap = self._map.to_bytes(mapsize)
-        return Terms(
-            datasize=metadata.datasize,
-            extentsize=metadata.extentsize,
-            localcnt=metadata.localcnt,
-            remotecnt=metadata.remotecnt,
-            virgin=ours.virgin,
-            syncsrc=verdict.source,
-            map=activemap,
-            generations=metadata.generations if ours.generations is not None else None,
-            consistency=metadata.consistency,
-        )
+        """The handshake's decisions. Raises SplitBrain or another HastError after a refusal."""
+        layout = self._component.layout
+        await admit(self._requests, self._config, self._metastore, layout, joining=joining, version=self._version)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -214,6 +142,8 @@ class Secondary:
     async def _handle(self, request: Request) -> None:
         if request.command is Command.KEEPALIVE:
             return
+        if request.command is Command.STATE and self._version < 3:
+            raise ProtocolError(f"STATE request over a link of version {self._version}")
         error = validate_request(request, self._component.layout.datasize, self._max_request)
         if error:
             log.error("Refused %s of %d bytes at %d.", request.command.name, request.length, request.offset)

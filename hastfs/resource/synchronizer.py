@@ -11,7 +11,8 @@ import dataclasses
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 import trio
 
@@ -19,13 +20,12 @@ from hastfs.model import Consistency, Generations
 from hastfs.protocol.handshake import Terms
 from hastfs.protocol.payload import is_zero
 from hastfs.resource.events import Event, Notify
+from hastfs.resource.flushes import flush_now
 from hastfs.resource.link import Link
 from hastfs.resource.rangelock import Range
+from hastfs.resource.replica import Replica
 from hastfs.resource.waiting import answer, data_of, finished
 from hastfs.volume import Done, ReadDone
-
-if TYPE_CHECKING:
-    from hastfs.resource.primary import Primary
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 class Synchronizer:
     """The resync over one link. `terms` are what the secondary said of itself."""
 
-    def __init__(self, primary: Primary, link: Link, terms: Terms, notify: Notify) -> None:
-        self._primary = primary
+    def __init__(self, replica: Replica, link: Link, terms: Terms, notify: Notify) -> None:
+        self._replica = replica
         self._link = link
         self._terms = terms
         self._notify = notify
@@ -53,17 +53,17 @@ class Synchronizer:
         """Keeps the nodes in sync as long as the link lasts."""
         delay = FIRST_DELAY
         while True:
-            if not self._primary.map.in_sync:
+            if not self._replica.map.in_sync:
                 await self._pass()
             if self._failed:
                 await trio.sleep(delay)
                 delay = min(2 * delay, LONGEST_DELAY)
                 continue
-            if self._primary.map.in_sync and not await self._agree():
+            if self._replica.map.in_sync and not await self._agree():
                 await trio.sleep(FIRST_DELAY / 10)
                 continue
             delay = FIRST_DELAY
-            await self._primary.sync_wanted.wait()
+            await self._replica.sync_wanted.wait()
 
     def interrupted(self) -> None:
         """The link is lost."""
@@ -79,7 +79,7 @@ class Synchronizer:
             self._running = True
             self._told = False
             self._notify(Event.SYNCSTART)
-            log.info("Synchronization started. %d bytes to go.", self._primary.map.pending() * self._primary.extentsize)
+            log.info("Synchronization started. %d bytes to go.", self._replica.map.pending() * self._replica.extentsize)
         self._cursor = 0
         self._failed = False
         async with trio.open_nursery() as nursery:
@@ -87,7 +87,7 @@ class Synchronizer:
                 nursery.start_soon(self._copy_extents)
 
     async def _copy_extents(self) -> None:
-        activemap = self._primary.map
+        activemap = self._replica.map
         while not self._failed and (extent := activemap.next_out_of_sync(self._cursor)) is not None:
             self._cursor = extent + 1
             activemap.copy_begun(extent)
@@ -97,13 +97,13 @@ class Synchronizer:
                 self._failed = True
 
     async def _copy_extent(self, extent: int) -> bool:
-        start = extent * self._primary.extentsize
-        end = min(start + self._primary.extentsize, self._primary.size)
+        start = extent * self._replica.extentsize
+        end = min(start + self._replica.extentsize, self._replica.size)
         step = self._link.max_request
         for at in range(start, end, step):
             async with self._locked(at, min(at + step, end)) as (first, last):
                 # Once caught up, this node is the one that knows better, whatever the link began with.
-                copy = self._pull if self._primary.stale else self._push
+                copy = self._pull if self._replica.stale else self._push
                 error = await copy(first, last - first)
             if error:
                 log.warning("Unable to synchronize %d bytes at %d: errno %d.", last - first, first, error)
@@ -112,7 +112,7 @@ class Synchronizer:
 
     @asynccontextmanager
     async def _locked(self, start: int, end: int) -> AsyncIterator[tuple[int, int]]:
-        ranges = self._primary.ranges
+        ranges = self._replica.ranges
         wanted: Range | None = None
 
         def acquire(granted: Callable[[Range], None]) -> None:
@@ -132,18 +132,18 @@ class Synchronizer:
 
     async def _push(self, offset: int, length: int) -> int:
         """From here to the secondary; holes are not read, and zeros not sent."""
-        component, link = self._primary.component, self._link
+        component, link = self._replica.component, self._link
         if component.next_data(offset) >= offset + length:
             return await self._asked(lambda done: link.write_zeros(offset, length, done))
         error, data = await data_of(lambda done: component.read(offset, length, done))
         if error:
-            self._primary.statistics.stat_read_error += 1
+            self._replica.statistics.stat_read_error += 1
             return error
         return await self._asked(lambda done: link.write(offset, bytes(data), done))
 
     async def _pull(self, offset: int, length: int) -> int:
         """From the secondary to here."""
-        component, link = self._primary.component, self._link
+        component, link = self._replica.component, self._link
 
         def read(done: ReadDone) -> None:
             link.read(offset, length, done)
@@ -160,14 +160,14 @@ class Synchronizer:
 
     async def _agree(self) -> bool:
         """All is copied: make it durable on both nodes and write down that they are the same. False: not yet."""
-        primary = self._primary
+        replica = self._replica
         if self._told:
             return True
-        if primary.writing_alone:
+        if replica.writing_alone:
             return False
-        if await finished(primary.flush_now) or not self._is_equal() or not primary.alone.new_stint():
+        if await finished(partial(flush_now, replica)) or not self._is_equal() or not replica.alone.new_stint():
             return False
-        agreed = await (self._agree_as_target() if primary.stale else self._agree_as_source())
+        agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
         if agreed:
             self._told = True
             if self._running:
@@ -177,23 +177,23 @@ class Synchronizer:
         return agreed
 
     def _is_equal(self) -> bool:
-        return self._primary.map.in_sync and self._primary.link is self._link
+        return self._replica.map.in_sync and self._replica.link is self._link
 
     async def _agree_as_source(self) -> bool:
-        primary = self._primary
-        target = primary.metastore.metadata.generations.rejoined()
+        replica = self._replica
+        target = replica.metastore.metadata.generations.rejoined()
         told_before = (target, Consistency.CONSISTENT) == (self._terms.generations, self._terms.consistency)
         if (self._running or not told_before) and await self._tell(target):
             return False
-        if primary.alone.wanted or not self._is_equal():
+        if replica.alone.wanted or not self._is_equal():
             return False  # a write failed on the secondary meanwhile
         await self._record(target)
         return True
 
     async def _agree_as_target(self) -> bool:
-        target = (self._terms.generations or self._primary.metastore.metadata.generations).rejoined()
+        target = (self._terms.generations or self._replica.metastore.metadata.generations).rejoined()
         await self._record(target)
-        self._primary.caught_up()
+        self._replica.caught_up()
         return not await self._tell(target)
 
     async def _tell(self, target: Generations) -> int:
@@ -210,7 +210,7 @@ class Synchronizer:
 
     async def _record(self, generations: Generations) -> None:
         """hast(8): localcnt becomes the secondary's remotecnt, remotecnt its localcnt."""
-        metastore, terms = self._primary.metastore, self._terms
+        metastore, terms = self._replica.metastore, self._terms
         changes: dict[str, Any] = {
             "localcnt": terms.remotecnt,
             "remotecnt": terms.localcnt,

@@ -49,6 +49,20 @@ async def data_of(start: Callable[[ReadDone], None]) -> tuple[int, Buffer]:
     return await answer(lambda answered: start(lambda error, data: answered((error, bytes(data)))))
 
 
+def all_done(done: Done, parts: int) -> Done:
+    """A callback for each of `parts` parts: when all of them are done, `done` is called with the first error."""
+    if parts == 1:
+        return done
+    errors: list[int] = []
+
+    def part_done(error: int) -> None:
+        errors.append(error)
+        if len(errors) == parts:
+            done(next((error for error in errors if error), 0))
+
+    return part_done
+
+
 class Wakeup:
     """A task sleeps until somebody has something for it; a wake-up before the sleep is not lost."""
 

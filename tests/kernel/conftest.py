@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,9 @@ import pytest
 
 from tests.kernel.node import Options
 from tests.kernel.pair import Pair
+
+LONGEST_TEST = 150.0
+"""Seconds; on a quiet machine with two cores none takes more than 20."""
 
 _failed = pytest.StashKey[bool]()
 
@@ -42,23 +46,40 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_pair(scratch: Path, request: pytest.FixtureRequest) -> Iterator[MakePair]:
+def made_pairs() -> Iterator[list[Pair]]:
+    """The pairs of this test. One that takes too long loses its nodes: nothing else wakes up who waits for a disk."""
     made: list[Pair] = []
+    late = threading.Event()
 
+    def give_up() -> None:
+        late.set()
+        for pair in made:
+            pair.kill()
+
+    watchdog = threading.Timer(LONGEST_TEST, give_up)
+    watchdog.start()
+    yield made
+    watchdog.cancel()
+    watchdog.join()
+    assert not late.is_set(), f"the test was not over after {LONGEST_TEST} s, and its nodes were killed"
+
+
+@pytest.fixture
+def make_pair(scratch: Path, made_pairs: list[Pair], request: pytest.FixtureRequest) -> Iterator[MakePair]:
     def make(options: Options | None = None, *, own_names: bool = True) -> Pair:
-        root = scratch / f"{scratch.name}-{len(made)}"
+        root = scratch / f"{scratch.name}-{len(made_pairs)}"
         root.mkdir()
-        made.append(Pair(root, options or Options(), own_names=own_names))
-        return made[-1]
+        made_pairs.append(Pair(root, options or Options(), own_names=own_names))
+        return made_pairs[-1]
 
     try:
         yield make
     finally:
-        for pair in made:
+        for pair in made_pairs:
             pair.clean_up()
         if request.node.stash.get(_failed, False):
-            print(*(pair.logs() for pair in made), sep="\n")
-    for pair in made:
+            print(*(pair.logs() for pair in made_pairs), sep="\n")
+    for pair in made_pairs:
         assert "Traceback" not in pair.logs(), f"a node crashed:\n{pair.logs()}"
 
 

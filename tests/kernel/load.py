@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.kernel.machine import run
+from tests.kernel.pair import Pair
 
 MIB = 1024 * 1024
 
@@ -19,38 +20,41 @@ MIB = 1024 * 1024
 class Fio:
     """Random writes of 4 to 64 KiB, each pass over the range read back and verified, until `seconds` are over."""
 
-    def __init__(self, target: Path, folder: Path, *, seconds: int, offset: int = 0, size: int = 16 * MIB) -> None:
-        """`folder` takes fio's report; offset and size are bytes of the target."""
-        self.report = folder / "fio.json"
+    def __init__(self, target: Path, pair: Pair, *, seconds: int, offset: int = 0, size: int = 16 * MIB) -> None:
+        """`offset` and `size` are bytes of the target."""
+        self._report = pair.root / "fio.json"
+        self._longest = seconds + 40
         self._process = subprocess.Popen(
             [
                 *("fio", "--name=load", f"--filename={target}", "--rw=randwrite", "--bsrange=4k-64k"),
                 *(f"--offset={offset}", f"--size={size}", f"--runtime={seconds}", "--loops=10000"),
                 *("--ioengine=libaio", "--iodepth=8", "--direct=1", "--rate=24m"),
-                *("--verify=crc32c", "--verify_fatal=1", "--output-format=json", f"--output={self.report}"),
+                *("--verify=crc32c", "--verify_fatal=1", "--output-format=json", f"--output={self._report}"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=folder,  # fio leaves a state file there when verification fails
+            cwd=pair.root,  # fio leaves a state file there when verification fails
         )
+        pair.users.append(self._process)
 
     def __enter__(self) -> Fio:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
+        self._process.kill()
+        # On a disk that does not answer it cannot end before the disk does; the pair waits for it after that.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.communicate(timeout=5)
 
     def running(self) -> bool:
         return self._process.poll() is None
 
     def finish(self) -> None:
         """Waits for the end; raises AssertionError when fio met an error or read back what it had not written."""
-        said, _ = self._process.communicate(timeout=120)
+        said, _ = self._process.communicate(timeout=self._longest)
         assert self._process.returncode == 0, f"fio ended with {self._process.returncode}: {said.decode()}"
-        job = json.loads(self.report.read_text())["jobs"][0]
+        job = json.loads(self._report.read_text())["jobs"][0]
         assert job["error"] == 0, f"fio met error {job['error']}: {said.decode()}"
         assert job["write"]["io_bytes"] > 0, "fio wrote nothing"
         assert job["read"]["io_bytes"] > 0, "fio verified nothing"

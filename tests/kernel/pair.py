@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from pathlib import Path
 
 from tests.kernel import machine
@@ -24,6 +25,8 @@ class Pair:
         names = (f"{root.name}-a", f"{root.name}-b") if own_names else (root.name, root.name)
         self.a = Node(root, "a", names[0], options)
         self.b = Node(root, "b", names[1], options)
+        self.users: list[subprocess.Popen[bytes]] = []
+        """Programs that use a disk of the pair: they can be waited for at the latest when the nodes are gone."""
         self.to_a = Proxy(self.a.port)
         self.to_b = Proxy(self.b.port)
         self.a.write_config(self.to_b.port)
@@ -71,14 +74,19 @@ class Pair:
             lambda: self.difference() == "", "equal components", timeout=10, interval=0.5, otherwise=self.difference
         )
 
+    def kill(self) -> None:
+        """SIGKILL to all that the nodes run; whoever waits for one of their disks gets an error."""
+        machine.kill_sessions([session for node in self.nodes for session in node.sessions])
+
     def clean_up(self) -> None:
         """Nothing of the pair is left but its files."""
         with contextlib.ExitStack() as steps:  # every step is done, also when one fails
             steps.callback(self.cut)
+            for user in self.users:
+                steps.callback(user.communicate, timeout=20)
             for node in self.nodes:
                 steps.callback(node.clean_up)
-            for node in self.nodes:
-                steps.callback(machine.kill_sessions, node.sessions)
+            steps.callback(self.kill)
 
     def logs(self) -> str:
         return "\n".join(node.tail() for node in self.nodes)

@@ -104,7 +104,7 @@ def test_a_discarded_range_reads_as_zeros_on_both_nodes(pair: Pair) -> None:
 def test_a_killed_worker_is_replaced_under_load(pair: Pair) -> None:
     pair.connect()
     worker = pair.a.fields()["workerpid"]
-    with Fio(pair.a.image, pair.root, seconds=6) as fio:
+    with Fio(pair.a.image, pair, seconds=6) as fio:
         pair.a.until(lambda: pair.to_b.sent > 8 * MIB, "fio is busy")
         os.kill(int(worker), 9)
         pair.a.until(lambda: pair.a.fields().get("workerpid", "0") not in ("0", worker), "there is a new worker")

@@ -21,7 +21,7 @@ def test_files_flushed_under_load_are_there_after_the_takeover(make_pair: MakePa
     files = Files(pair.a.device, pair.root / "disk")
     files.make()
     files.mount()
-    with Writer(files), Fio(files.mountpoint / "load", pair.root, seconds=30):
+    with Writer(files), Fio(files.mountpoint / "load", pair, seconds=30):
         pair.a.until(lambda: len(files.safe) >= 40 and pair.to_b.sent > 48 * MIB, "both loads are busy")
         pair.a.kill()
     machine.release(pair.root)

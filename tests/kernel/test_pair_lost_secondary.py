@@ -30,7 +30,7 @@ def test_a_killed_secondary_catches_up_with_only_the_dirty_extents(make_pair: Ma
     pair.start()
     pair.connect()
     fill(pair, 96)
-    with Fio(pair.a.image, pair.root, seconds=6, offset=32 * MIB, size=16 * MIB) as fio:
+    with Fio(pair.a.image, pair, seconds=6, offset=32 * MIB, size=16 * MIB) as fio:
         pair.a.until(lambda: pair.to_b.sent > 104 * MIB, "fio is busy", timeout=20)
         pair.b.kill()
         pair.a.until_status("degraded", timeout=25)
@@ -81,7 +81,7 @@ def test_a_resync_goes_on_while_an_application_writes(pair: Pair) -> None:
     pair.to_b.rate = 24 * MIB
     done = pair.a.count("syncdone")
     pair.heal()
-    with Fio(pair.a.image, pair.root, seconds=5, offset=16 * MIB, size=4 * MIB) as fio:
+    with Fio(pair.a.image, pair, seconds=5, offset=16 * MIB, size=4 * MIB) as fio:
         pair.a.until_status("complete")
         fio.finish()
     pair.to_b.rate = None

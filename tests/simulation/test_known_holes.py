@@ -109,8 +109,7 @@ async def test_the_secondary_forgets_its_map_only_when_the_primary_has_it_on_dis
         a.disk.latency["durable"] = 3.0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(a.become_primary)
-            while b.disk.map[0]:
-                await trio.sleep(0.1)
+            await until(lambda: not b.disk.map[0])
             assert a.disk.stable[4096] & 0b11111 == 0b11111
 
 

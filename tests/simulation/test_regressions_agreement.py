@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from hastfs.protocol.handshake import Terms
-from hastfs.resource.secondary import Secondary
+from hastfs.resource import admission
 from tests.simulation.node import Node, pair, until
 
 BLOCK = bytes(range(256)) * 16
@@ -50,10 +50,12 @@ async def test_a_first_write_during_the_first_handshake_does_not_give_the_pair_a
 async def test_a_secondary_that_asks_for_less_than_the_verdict_gets_everything(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest: Callable[..., Terms] = Secondary._terms
-    monkeypatch.setattr(
-        Secondary, "_terms", lambda self, *facts: replace(honest(self, *facts), map=bytes(512)), raising=True
-    )
+    honest: Callable[..., Terms] = admission._terms
+
+    def lying(*facts: object, **more: object) -> Terms:
+        return replace(honest(*facts, **more), map=bytes(512))
+
+    monkeypatch.setattr(admission, "_terms", lying)
     async with pair() as (a, b):
         await a.become_primary()
         await a.write(0, BLOCK)

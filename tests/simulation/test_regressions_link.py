@@ -275,6 +275,6 @@ async def test_a_stop_in_the_middle_of_the_other_nodes_slow_flush_ends(autojump_
         await until(lambda: linked(a))
         assert a.primary is not None
         await a.write(EXTENT, BLOCK)
-        a.primary._stopping.set()  # what an orderly stop ends with, and a disk that cannot flush begins with
+        a.primary.stopping.set()  # what an orderly stop ends with, and a disk that cannot flush begins with
         with trio.fail_after(30):
             await a._ended.wait()

@@ -1,6 +1,6 @@
-"""What the primary does with one request of an application: the way of a write, a discard and a flush.
+"""The way of a write, and of a discard, on the primary.
 
-A request is a small state machine driven by callbacks: no task, no await. The steps of a write are
+A request is a small state machine driven by callbacks: no task, no await. The steps are
 1. its range is locked (whole sectors), and completed from the disk if it is not whole sectors,
 2. its extents' bits are durable in the map,
 3. it is issued to the local component and, while linked, to the other node,
@@ -11,15 +11,14 @@ A request is a small state machine driven by callbacks: no task, no await. The s
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from hastfs.model import SECTOR_SIZE, Replication
+from hastfs.resource.link import Link
+from hastfs.resource.rangelock import Range
+from hastfs.resource.reads import Read
+from hastfs.resource.replica import Replica
+from hastfs.resource.waiting import all_done
 from hastfs.volume import Buffer, Done
-
-if TYPE_CHECKING:
-    from hastfs.resource.link import Link
-    from hastfs.resource.primary import Primary
-    from hastfs.resource.rangelock import Range
 
 MAX_UNANSWERED = 16 << 20
 """Bytes: with more than this without a reply, writes are acknowledged only when the peer has done them, in any mode."""
@@ -41,25 +40,24 @@ class Write:
         "_link",
         "_local_error",
         "_offset",
-        "_primary",
         "_range",
         "_received",
         "_remote_error",
+        "_replica",
         "_start",
     )
 
     def __init__(
-        self, primary: Primary, offset: int, length: int, data: bytes | None, done: Done, *, allocated: bool = False
+        self, replica: Replica, offset: int, length: int, data: bytes | None, done: Done, *, allocated: bool = False
     ) -> None:
-        self._primary = primary
+        self._replica = replica
         self._offset = offset
         self._data = data
         self._allocated = allocated
         self._done = done
         self._start = offset - offset % SECTOR_SIZE
         self._end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
-        self._first = self._start // primary.extentsize
-        self._last = (self._end - 1) // primary.extentsize
+        self._first, self._last = replica.extents(self._start, self._end - self._start)
         self._link: Link | None = None
         self._legs = 0
         self._local_error = 0
@@ -70,14 +68,14 @@ class Write:
 
     def start(self) -> None:
         """Step 1."""
-        self._primary.active += 1
-        self._primary.ranges.acquire(self._start, self._end, self._locked)
+        self._replica.active += 1
+        self._replica.ranges.acquire(self._start, self._end, self._locked)
         self._late = True
 
     def _locked(self, held: Range) -> None:
         self._range = held
         if self._data is not None and len(self._data) != self._end - self._start:
-            self._primary.read_sectors(self._start, self._end - self._start, self._complete_sectors)
+            Read(self._replica, self._start, self._end - self._start, self._complete_sectors).issue()
         else:
             self._map()
 
@@ -93,35 +91,35 @@ class Write:
         self._map()
 
     def _map(self) -> None:
-        if self._primary.map.begin_write(self._first, self._last):
+        if self._replica.map.begin_write(self._first, self._last):
             self.issue()
         else:
-            self._primary.metastore.when_mapped(self._mapped)
+            self._replica.metastore.when_mapped(self._mapped)
 
     def _mapped(self, error: int) -> None:
         if error:
-            self._primary.map.end_write(self._first, self._last, replicated=True)  # nothing was written anywhere
+            self._replica.map.end_write(self._first, self._last, replicated=True)  # nothing was written anywhere
             self._give_up(errno.EIO)
         else:
             self.issue()
 
     def _give_up(self, error: int) -> None:
-        self._primary.ranges.release(self._range)
+        self._replica.ranges.release(self._range)
         self._acknowledge(error)
-        self._primary.request_ended()
+        self._replica.request_ended()
 
     # -- step 3 ----------------------------------------------------------------------------------------------------
 
     def issue(self) -> None:
         """Step 3; also after a wait for the only good copy to come back."""
-        primary = self._primary
-        if primary.hold(self):
+        replica = self._replica
+        if replica.hold(self):
             return
-        link = self._link = primary.link
+        link = self._link = replica.link
         self._remote_error = 0
         self._received = False
         if link is None:
-            primary.writing_alone += 1
+            replica.writing_alone += 1
             self._legs = 1
         else:
             self._legs = 2
@@ -130,13 +128,13 @@ class Write:
                 link.submit_soon()
         if self._data is None:
             length = self._end - self._start
-            primary.component.zero(self._start, length, self._local_done, allocated=self._allocated)
+            replica.component.zero(self._start, length, self._local_done, allocated=self._allocated)
         else:
-            primary.component.write(self._start, self._data, self._local_done)
+            replica.component.write(self._start, self._data, self._local_done)
 
     def _send(self, link: Link) -> None:
         if self._data is not None:
-            memsync = self._primary.replication is Replication.MEMSYNC and link.version >= 2
+            memsync = self._replica.replication is Replication.MEMSYNC and link.version >= 2
             link.write(self._start, self._data, self._remote_done, received=self._remote_received if memsync else None)
         elif self._allocated:
             link.write_zeros(self._start, self._end - self._start, self._remote_done)
@@ -145,14 +143,14 @@ class Write:
 
     def held_too_long(self) -> None:
         """The only good copy did not come back in time: nothing was written, the application hears of it."""
-        self._primary.map.end_write(self._first, self._last, replicated=False)
+        self._replica.map.end_write(self._first, self._last, replicated=False)
         self._give_up(errno.EIO)
 
     def _local_done(self, error: int) -> None:
         self._local_error = error
         self._legs -= 1
         if error:
-            self._primary.count_write_error(discard=self._data is None)
+            self._replica.count_write_error(discard=self._data is None)
         self._advance(local_done=True)
 
     def _remote_received(self) -> None:
@@ -174,44 +172,44 @@ class Write:
 
     def _may_acknowledge_early(self) -> bool:
         """The local copy is written, the other node's reply is still to come."""
-        primary = self._primary
-        if primary.stale or self._link is None or self._link.unanswered > MAX_UNANSWERED:
+        replica = self._replica
+        if replica.stale or self._link is None or self._link.unanswered > MAX_UNANSWERED:
             return False
-        return primary.replication is Replication.ASYNC or (
-            primary.replication is Replication.MEMSYNC and self._received
+        return replica.replication is Replication.ASYNC or (
+            replica.replication is Replication.MEMSYNC and self._received
         )
 
     def _finish(self) -> None:
-        primary = self._primary
-        linked = self._link is not None and self._link is primary.link
-        if primary.stale and not linked and not self._local_error:
+        replica = self._replica
+        linked = self._link is not None and self._link is replica.link
+        if replica.stale and not linked and not self._local_error:
             # The other node has the good copy; without it, this write is as good as not written. Do it again.
             self.issue()
             return
         replicated = linked and not self._remote_error and not self._local_error
-        primary.map.end_write(self._first, self._last, replicated=replicated)
-        primary.ranges.release(self._range)
+        replica.map.end_write(self._first, self._last, replicated=replicated)
+        replica.ranges.release(self._range)
         if replicated:
             self._acknowledge(0)
-            primary.request_ended()
+            replica.request_ended()
         else:
             self._finish_alone()
 
     def _finish_alone(self) -> None:
-        primary = self._primary
-        if primary.link is not None:  # it may be a newer one than this write was sent over
-            primary.out_of_sync()
-        if self._local_error or primary.stale:  # stale: the good copy is the one that failed
+        replica = self._replica
+        if replica.link is not None:  # it may be a newer one than this write was sent over
+            replica.out_of_sync()
+        if self._local_error or replica.stale:  # stale: the good copy is the one that failed
             self._recorded(self._local_error or errno.EIO)
         else:
-            primary.alone.want()
-            primary.alone.when_recorded(self._recorded)
+            replica.alone.want()
+            replica.alone.when_recorded(self._recorded)
 
     def _recorded(self, error: int) -> None:
         if self._link is None:
-            self._primary.writing_alone -= 1
+            self._replica.writing_alone -= 1
         self._acknowledge(error)
-        self._primary.request_ended()
+        self._replica.request_ended()
 
     def _acknowledge(self, error: int) -> None:
         if not self._acknowledged:
@@ -219,79 +217,16 @@ class Write:
             self._done(error)
 
 
-class Flush:
-    """A flush of both nodes: all writes acknowledged before it survive a power loss. `patient`: it may be held."""
-
-    __slots__ = ("_done", "_legs", "_link", "_local_error", "_patient", "_primary", "_remote_error", "_token")
-
-    def __init__(self, primary: Primary, done: Done, *, patient: bool = True) -> None:
-        self._primary = primary
-        self._done = done
-        self._patient = patient
-        self._link: Link | None = None
-        self._legs = 0
-        self._token = 0
-        self._local_error = 0
-        self._remote_error = 0
-
-    def start(self) -> None:
-        """Begins it."""
-        self._primary.active += 1
-        self.issue()
-
-    def issue(self) -> None:
-        """To both nodes; also again, after a wait for the only good copy to come back."""
-        primary = self._primary
-        if not self._patient and primary.stale and primary.link is None:
-            self._end(errno.ENOTCONN)
-            return
-        if primary.hold(self):
-            return
-        link = self._link = primary.link
-        self._remote_error = 0
-        self._token = primary.map.flush_begun()
-        self._legs = 1 if link is None else 2
-        if link is not None:
-            link.flush(self._remote_done)
-        primary.component.flush(self._local_done)
-
-    def held_too_long(self) -> None:
-        """The only good copy did not come back in time."""
-        self._end(errno.EIO)
-
-    def _local_done(self, error: int) -> None:
-        self._local_error = error
-        self._leg_done()
-
-    def _remote_done(self, error: int) -> None:
-        self._remote_error = error
-        self._leg_done()
-
-    def _leg_done(self) -> None:
-        self._legs -= 1
-        if self._legs == 0:
-            self._finish()
-
-    def _finish(self) -> None:
-        primary, link = self._primary, self._link
-        if self._local_error:
-            primary.disk_failed(self._local_error)
-            self._end(errno.EIO)
-            return
-        if link is not None and link is primary.link:
-            if not self._remote_error:
-                primary.map.flush_done(self._token)
-                self._end(0)
-                return
-            link.drop(f"the other node cannot flush its disk (errno {self._remote_error})")
-            if not primary.stale:
-                primary.alone.want()
-        if primary.stale:
-            self.issue()
-            primary.submit()
-        else:
-            primary.alone.when_recorded(self._end)
-
-    def _end(self, error: int) -> None:
-        self._done(error)
-        self._primary.request_ended()
+def discard(replica: Replica, offset: int, length: int, done: Done, *, allocated: bool) -> None:
+    """The range reads as zeros: its whole sectors are discarded, the odd ends overwritten."""
+    end = offset + length
+    start = min(end, -(-offset // SECTOR_SIZE) * SECTOR_SIZE)
+    stop = max(start, end // SECTOR_SIZE * SECTOR_SIZE)
+    parts = [
+        (at, size, whole)
+        for at, size, whole in ((offset, start - offset, False), (start, stop - start, True), (stop, end - stop, False))
+        if size
+    ]
+    done = all_done(done, len(parts))
+    for at, size, whole in parts:
+        Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated).start()

@@ -1,0 +1,93 @@
+"""The way of a flush on the primary: both nodes, driven by callbacks as a write is."""
+
+from __future__ import annotations
+
+import errno
+
+from hastfs.resource.link import Link
+from hastfs.resource.replica import Replica
+from hastfs.volume import Done
+
+
+class Flush:
+    """A flush of both nodes: all writes acknowledged before it survive a power loss. `patient`: it may be held."""
+
+    __slots__ = ("_done", "_legs", "_link", "_local_error", "_patient", "_remote_error", "_replica", "_token")
+
+    def __init__(self, replica: Replica, done: Done, *, patient: bool = True) -> None:
+        self._replica = replica
+        self._done = done
+        self._patient = patient
+        self._link: Link | None = None
+        self._legs = 0
+        self._token = 0
+        self._local_error = 0
+        self._remote_error = 0
+
+    def start(self) -> None:
+        """Begins it."""
+        self._replica.active += 1
+        self.issue()
+
+    def issue(self) -> None:
+        """To both nodes; also again, after a wait for the only good copy to come back."""
+        replica = self._replica
+        if not self._patient and replica.stale and replica.link is None:
+            self._end(errno.ENOTCONN)
+            return
+        if replica.hold(self):
+            return
+        link = self._link = replica.link
+        self._remote_error = 0
+        self._token = replica.map.flush_begun()
+        self._legs = 1 if link is None else 2
+        if link is not None:
+            link.flush(self._remote_done)
+        replica.component.flush(self._local_done)
+
+    def held_too_long(self) -> None:
+        """The only good copy did not come back in time."""
+        self._end(errno.EIO)
+
+    def _local_done(self, error: int) -> None:
+        self._local_error = error
+        self._leg_done()
+
+    def _remote_done(self, error: int) -> None:
+        self._remote_error = error
+        self._leg_done()
+
+    def _leg_done(self) -> None:
+        self._legs -= 1
+        if self._legs == 0:
+            self._finish()
+
+    def _finish(self) -> None:
+        replica, link = self._replica, self._link
+        if self._local_error:
+            replica.disk_failed(self._local_error)
+            self._end(errno.EIO)
+            return
+        if link is not None and link is replica.link:
+            if not self._remote_error:
+                replica.map.flush_done(self._token)
+                self._end(0)
+                return
+            link.drop(f"the other node cannot flush its disk (errno {self._remote_error})")
+            if not replica.stale:
+                replica.alone.want()
+        if replica.stale:
+            self.issue()
+            replica.submit()
+        else:
+            replica.alone.when_recorded(self._end)
+
+    def _end(self, error: int) -> None:
+        self._done(error)
+        self._replica.request_ended()
+
+
+def flush_now(replica: Replica, done: Done) -> None:
+    """A flush of our own, sent at once. It is not held: whoever makes links may be waiting for it."""
+    Flush(replica, done, patient=False).start()
+    replica.submit()

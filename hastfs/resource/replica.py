@@ -1,0 +1,152 @@
+"""This node's part of a resource while it is primary: its component, map, metadata and link, and what ties them.
+
+Requests (writes, flushes, reads), the connector and the synchronizer all work on it. They run on one trio thread:
+between two awaits nobody interferes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Protocol
+
+import trio
+
+from hastfs.config.schema import ResourceConfig
+from hastfs.errors import ComponentError
+from hastfs.model import Consistency
+from hastfs.ondisk.activemap import Activemap
+from hastfs.ondisk.metadata import Metadata
+from hastfs.resource.alone import Alone
+from hastfs.resource.component import Component
+from hastfs.resource.link import Link
+from hastfs.resource.metastore import Metastore
+from hastfs.resource.rangelock import RangeLock
+from hastfs.resource.status import Statistics
+from hastfs.resource.waiting import Wakeup
+
+log = logging.getLogger(__name__)
+
+
+class Holdable(Protocol):
+    """A request that can wait for the only good copy of the data."""
+
+    def issue(self) -> None: ...
+
+    def held_too_long(self) -> None: ...
+
+
+class Replica:
+    """The state that all who serve the resource share.
+
+    `link` is set and taken away by the connector (`link_up`, `link_down`), `stale` by the connector and the
+    synchronizer; the counts belong to the requests.
+    """
+
+    def __init__(self, config: ResourceConfig, component: Component, metadata: Metadata, ondisk_map: bytes) -> None:
+        self.config = config
+        self.replication = config.replication
+        self.component = component
+        self.extentsize = metadata.extentsize
+        self.size = component.layout.provider_size
+        self.statistics = Statistics()
+        self.map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
+        self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
+        self.alone = Alone(self.metastore)
+        self.ranges = RangeLock()
+        self.link: Link | None = None
+        self.stale = metadata.consistency is Consistency.INCONSISTENT
+        """The local copy is being, or is to be, brought up to date from the other node."""
+        self.active = 0
+        """Writes, discards and flushes that are not over."""
+        self.writing_alone = 0
+        """Writes and discards that were issued without a link and are not acknowledged."""
+        self.sync_wanted = Wakeup()
+        self._held: deque[tuple[float, Holdable]] = deque()  # with the time until which each may wait
+        self._holding = Wakeup()
+        self.idle = trio.Event()
+        self.stopping = trio.Event()
+        self.failure: ComponentError | None = None
+
+    def submit(self) -> None:
+        """What was queued for the other node is sent now."""
+        if self.link is not None:
+            self.link.submit()
+
+    def extents(self, offset: int, length: int) -> tuple[int, int]:
+        """The first and the last extent of a range of bytes."""
+        return offset // self.extentsize, (offset + length - 1) // self.extentsize
+
+    # -- for requests ----------------------------------------------------------------------------------------------
+
+    def hold(self, request: Holdable) -> bool:
+        """Whether the request has to wait, because the only good copy of the data is on the node that is away."""
+        if not self.stale or self.link is not None:
+            return False
+        self._held.append((trio.current_time() + self.config.timeout, request))
+        self._holding.set()
+        return True
+
+    def request_ended(self) -> None:
+        """A write, discard or flush is over."""
+        self.active -= 1
+        if not self.active:
+            self.idle.set()
+
+    def out_of_sync(self) -> None:
+        """An extent fell out of sync with the link up."""
+        self.sync_wanted.set()
+
+    def count_write_error(self, *, discard: bool) -> None:
+        """The local disk refused a write or a discard."""
+        if discard:
+            self.statistics.stat_delete_error += 1
+        else:
+            self.statistics.stat_write_error += 1
+
+    def disk_failed(self, error: int) -> None:
+        """The local disk cannot flush: what it acknowledged may be lost, it is not to be trusted any longer."""
+        self.statistics.stat_flush_error += 1
+        self.failure = ComponentError(
+            f"Unable to flush {self.component.path}: errno {error}. It no longer has what was written to it; "
+            f"check the disk, then re-create the component."
+        )
+        self.stopping.set()
+
+    # -- for the connector and the synchronizer ------------------------------------------------------------------------
+
+    def link_up(self, link: Link) -> None:
+        """From now on, writes go to the other node too."""
+        self.link = link
+        self._reissue_held()
+        link.submit()
+
+    def link_down(self) -> None:
+        """The other node is gone; what it may not have is remembered."""
+        link, self.link = self.link, None
+        if link is None:
+            return
+        if not self.stale and self.map.unproven:
+            self.alone.want()
+        self.map.link_lost()
+
+    def caught_up(self) -> None:
+        """The local copy is as good as the other one, and on record as such."""
+        self.stale = False
+        if self.link is None:  # the other node went meanwhile, perhaps with some of what only its cache had
+            self.alone.want()
+            self._reissue_held()
+
+    def _reissue_held(self) -> None:
+        held, self._held = self._held, deque()
+        for _, request in held:
+            request.issue()
+
+    async def end_held(self) -> None:
+        """Requests that wait for the only good copy get an error after `timeout`: for ever would be a hang."""
+        while True:
+            await self._holding.wait()
+            while self._held:
+                await trio.sleep_until(self._held[0][0])
+                while self._held and self._held[0][0] <= trio.current_time():
+                    self._held.popleft()[1].held_too_long()
