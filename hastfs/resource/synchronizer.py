@@ -12,11 +12,11 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import trio
 
 from hastfs.model import Consistency, Generations
+from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import Terms
 from hastfs.protocol.payload import is_zero
 from hastfs.resource.events import Event, Notify
@@ -181,18 +181,20 @@ class Synchronizer:
 
     async def _agree_as_source(self) -> bool:
         replica = self._replica
-        target = replica.metastore.metadata.generations.rejoined()
+        before = replica.metastore.metadata.generations
+        target = before.rejoined()
         told_before = (target, Consistency.CONSISTENT) == (self._terms.generations, self._terms.consistency)
         if (self._running or not told_before) and await self._tell(target):
             return False
         if replica.alone.wanted or not self._is_equal():
             return False  # a write failed on the secondary meanwhile
-        await self._record(target)
-        return True
+        return await self._record(before, target)
 
     async def _agree_as_target(self) -> bool:
-        target = (self._terms.generations or self._replica.metastore.metadata.generations).rejoined()
-        await self._record(target)
+        before = self._replica.metastore.metadata.generations
+        target = (self._terms.generations or before).rejoined()
+        if not await self._record(before, target):
+            return False
         self._replica.caught_up()
         return not await self._tell(target)
 
@@ -208,14 +210,24 @@ class Synchronizer:
 
         return await finished(ask)
 
-    async def _record(self, generations: Generations) -> None:
-        """hast(8): localcnt becomes the secondary's remotecnt, remotecnt its localcnt."""
+    async def _record(self, before: Generations, target: Generations) -> bool:
+        """hast(8): localcnt becomes the secondary's remotecnt, remotecnt its localcnt.
+
+        False, and nothing changes, if this node has written alone since its generations were `before`.
+        """
         metastore, terms = self._replica.metastore, self._terms
-        changes: dict[str, Any] = {
-            "localcnt": terms.remotecnt,
-            "remotecnt": terms.localcnt,
-            "generations": generations,
-            "consistency": Consistency.CONSISTENT,
-        }
-        if dataclasses.replace(metastore.metadata, **changes) != metastore.metadata:
-            await metastore.update(**changes)
+
+        def agreed(metadata: Metadata) -> Metadata:
+            if metadata.generations != before:
+                return metadata
+            return dataclasses.replace(
+                metadata,
+                localcnt=terms.remotecnt,
+                remotecnt=terms.localcnt,
+                generations=target,
+                consistency=Consistency.CONSISTENT,
+            )
+
+        if agreed(metastore.metadata) != metastore.metadata:
+            await metastore.revise(agreed)
+        return metastore.metadata.generations == target
