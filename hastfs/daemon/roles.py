@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import deque
 from dataclasses import dataclass
 
 import trio
@@ -24,10 +23,10 @@ from hastfs.errors import BusyError, HastError, SystemFailure
 from hastfs.resource.events import Notify
 
 MAX_DEATHS = 5
-"""Workers of a primary that may die within DEATHS_WITHIN before the role is given up: it would only go on dying."""
+"""Workers of a primary that may die in a row, none having served for SERVED_WELL, before the role is given up."""
 
-DEATHS_WITHIN = 60.0
-"""Seconds."""
+SERVED_WELL = 1.0
+"""Seconds; a worker that served longer was killed by something from outside: its successor will do as well."""
 
 _SLOWEST_RESTART = 2.0  # Seconds; the first one comes at once, since applications wait for it.
 _STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's worker to end in order.
@@ -57,7 +56,7 @@ class PrimaryRole:
         self._export = export
         self._leaving = trio.Lock()  # Held while it is open whether the role is left.
         self._left = False
-        self._deaths: deque[float] = deque()
+        self._deaths = 0  # in a row
 
     async def run(self, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
         """started() when the image and the device can be used; returns when the role was left.
@@ -125,14 +124,12 @@ class PrimaryRole:
             raise SystemFailure("The image was unmounted by somebody else.")
         if not ended.temporary:
             raise WorkerFailed(ended)
-        now = trio.current_time()
-        self._deaths.append(now)
-        while now - self._deaths[0] > DEATHS_WITHIN:
-            self._deaths.popleft()
-        if len(self._deaths) >= MAX_DEATHS:
-            raise SystemFailure(f"{len(self._deaths)} workers died within {DEATHS_WITHIN:g} s: {ended.message}")
+        served_well = self.worker is not None and self.worker.served >= SERVED_WELL
+        self._deaths = 1 if served_well else self._deaths + 1
+        if self._deaths >= MAX_DEATHS:
+            raise SystemFailure(f"{self._deaths} workers died one after the other: {ended.message}")
         self._around.log.error("%s Starting another.", ended.message)
-        return min(0.1 * 2 ** (len(self._deaths) - 1), _SLOWEST_RESTART) if len(self._deaths) > 1 else 0.0
+        return min(0.1 * 2 ** (self._deaths - 1), _SLOWEST_RESTART) if self._deaths > 1 else 0.0
 
     async def _replace_worker(self, nursery: trio.Nursery) -> bool:
         """False: the role was left meanwhile."""

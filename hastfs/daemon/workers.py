@@ -69,6 +69,9 @@ class Worker:
         self.ended = trio.Event()
         self.outcome = Ended("", 0, False)
         """Valid once `ended` is set."""
+        self.served = 0.0
+        """Seconds from being ready to the end; 0 until `ended` is set."""
+        self._ready_at: float | None = None
         self._process = process
         self._link = link
         self._notify = notify
@@ -93,6 +96,8 @@ class Worker:
                 code = await self._process.wait()
             self._process.close()
             self.outcome = _outcome(code, self._failed)
+            if self._ready_at is not None:
+                self.served = trio.current_time() - self._ready_at
             self.ended.set()
 
     async def _gone(self) -> None:
@@ -112,6 +117,7 @@ class Worker:
     def _take(self, report: workerlink.Order | workerlink.Report) -> None:
         match report:
             case Ready():
+                self._ready_at = trio.current_time()
                 self._ready.set()
             case Happened():
                 self._notify(report.as_event)

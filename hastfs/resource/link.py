@@ -213,7 +213,7 @@ class Link:
         except* ProtocolError as group:
             self._lost = self._lost or LinkLost(f"protocol error: {group.exceptions[0]}")
         except* OSError as group:
-            self._lost = self._lost or LinkLost(f"connection lost: {group.exceptions[0]}")
+            self._lost = self._lost or LinkLost(f"connection lost: {_reason(group)}")
         except* LinkLost as group:
             error = group.exceptions[0]
             self._lost = self._lost or (error if isinstance(error, LinkLost) else LinkLost(str(error)))
@@ -289,6 +289,11 @@ class Link:
                 due = max(oldest.since, self._last_received) + self._timeout
                 if due <= now or oldest.since + self._timeout <= self._latest_answered:
                     raise LinkLost(f"no answer to {oldest.command.name} for {self._timeout:g} seconds")
+
+
+def _reason(group: BaseExceptionGroup[OSError]) -> str:
+    error = group.exceptions[0]
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _split(offset: int, length: int, limit: int) -> list[tuple[int, int]]:

@@ -106,7 +106,8 @@ class Synchronizer:
                 copy = self._pull if self._replica.stale else self._push
                 error = await copy(first, last - first)
             if error:
-                log.warning("Unable to synchronize %d bytes at %d: errno %d.", last - first, first, error)
+                if self._replica.link is self._link:  # otherwise it is not the extent's fault
+                    log.warning("Unable to synchronize %d bytes at %d: errno %d.", last - first, first, error)
                 return False
         return True
 

@@ -50,6 +50,8 @@ class FakeWorker(Worker):
         self.pid = pid
         self.ended = trio.Event()
         self.outcome = IN_ORDER
+        self.served = 0.0
+        self._ready_at = trio.current_time()
         self._log = log
         self._ends = ends
         self._hangs = hangs
@@ -64,6 +66,7 @@ class FakeWorker(Worker):
 
     def end(self, how: Ended) -> None:
         self.outcome = how
+        self.served = trio.current_time() - self._ready_at
         self.ended.set()
 
     async def wait_ready(self) -> None:
@@ -228,7 +231,7 @@ async def test_workers_that_keep_dying_are_given_up(
     assert stage.resource.role is Role.INIT
     assert stage.log[-1] == "abandon"
     assert stage.hooks.fired == ["role disk init primary", "role disk primary init"]
-    assert "5 workers died within 60 s" in caplog.text
+    assert "5 workers died one after the other" in caplog.text
 
 
 async def test_workers_that_die_now_and_then_are_replaced_for_ever(
@@ -236,7 +239,7 @@ async def test_workers_that_die_now_and_then_are_replaced_for_ever(
 ) -> None:
     await stage.become(Role.PRIMARY)
     for _ in range(12):
-        await trio.sleep(20)
+        await trio.sleep(2)
         stage.workers[-1].end(KILLED)
     await trio.sleep(1)
     assert len(stage.workers) == 13
