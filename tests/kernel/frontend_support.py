@@ -152,5 +152,6 @@ def fio_command(target: Path, *options: str) -> list[str]:
         "--ioengine=libaio",
         "--direct=1",
         "--output-format=terse",
+        "--verify_state_save=0",
         *options,
     ]

@@ -95,7 +95,7 @@ class Node:
     def __init__(self) -> None:
         self.mine = FakeResource("mine", "127.0.0.1")
         self.primary = FakeResource("primary", "127.0.0.1:9", Role.PRIMARY)
-        self.idle = FakeResource("idle", "tcp://localhost", Role.INIT)
+        self.idle = FakeResource("idle", "tcp://127.0.0.1", Role.INIT)
         self.foreign = FakeResource("foreign", "127.0.0.9")
         self.unknown = FakeResource("unknown", "none")
         every = (self.mine, self.primary, self.idle, self.foreign, self.unknown)

@@ -51,7 +51,7 @@ class FakeWorker(Worker):
         self.ended = trio.Event()
         self.outcome = IN_ORDER
         self.served = 0.0
-        self._ready_at = trio.current_time()
+        self._born = trio.current_time()
         self._log = log
         self._ends = ends
         self._hangs = hangs
@@ -66,7 +66,7 @@ class FakeWorker(Worker):
 
     def end(self, how: Ended) -> None:
         self.outcome = how
-        self.served = trio.current_time() - self._ready_at
+        self.served = trio.current_time() - self._born
         self.ended.set()
 
     async def wait_ready(self) -> None:
