@@ -24,6 +24,7 @@ Piece = tuple[int, bytes]
 
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
 _BLKGETSIZE64 = 0x80081272  # linux/fs.h
+_TMPFS_MAGIC = 0x01021994  # linux/magic.h
 _RWF_DSYNC, _RWF_NOWAIT = os.RWF_DSYNC, os.RWF_NOWAIT
 _ZERO_CHUNK = bytes(1 << 20)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,23 +70,36 @@ class FileComponent:
         self._pool = IOPool(4, "component")
         # Data and metadata must not wait for each other: a flush of gigabytes takes seconds.
         self._metadata_pool = IOPool(1, "metadata")
-        self._nowait = True
+        # What reads at once are done with; None where a file system does not tell whether a read would wait.
+        self._read_flags: int | None = 0 if _is_in_memory(fd) else _RWF_NOWAIT
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
-        if self._nowait:
-            data = bytearray(length)
-            try:
-                if os.preadv(self._fd, [data], self._base + offset, _RWF_NOWAIT) == length:
-                    done(0, data)
-                    return
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                if error.errno != errno.EOPNOTSUPP:
-                    done(error.errno or errno.EIO, b"")
-                    return
-                self._nowait = False  # tmpfs: what it has is in memory anyway
-        self._pool.submit(lambda: self._pread(length, offset), lambda result: _finish_read(result, done))
+        """At once if that does not mean waiting for the disk, else by a thread."""
+        try:
+            data = self._read_at_once(offset, length)
+        except OSError as error:
+            done(error.errno or errno.EIO, b"")
+            return
+        if data is not None:
+            done(0, data)
+        else:
+            self._pool.submit(lambda: self._pread(length, offset), lambda result: _finish_read(result, done))
+
+    def _read_at_once(self, offset: int, length: int) -> bytearray | None:
+        """None: it would have to wait. Raises OSError."""
+        if self._read_flags is None:
+            return None
+        data = bytearray(length)
+        try:
+            count = os.preadv(self._fd, [data], self._base + offset, self._read_flags)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            self._read_flags = None
+            return None
+        return data if count == length else None
 
     def _pread(self, length: int, offset: int) -> bytes:
         data = os.pread(self._fd, length, self._base + offset)
@@ -166,6 +180,12 @@ class FileComponent:
         self._pool.close()
         self._metadata_pool.close()
         os.close(self._fd)
+
+
+def _is_in_memory(fd: int) -> bool:
+    """Whether the file is on a tmpfs, which refuses RWF_NOWAIT and never waits (but for swap)."""
+    answer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes; its first member is f_type
+    return _libc.fstatfs(fd, answer) == 0 and ctypes.c_long.from_buffer(answer).value == _TMPFS_MAGIC
 
 
 def _finish(result: object, done: Done) -> None:

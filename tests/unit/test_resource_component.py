@@ -178,3 +178,12 @@ def test_a_file_smaller_than_the_metadata_is_no_component(tmp_path: Path) -> Non
     with pytest.raises(ComponentError, match="too small"):
         read_head(fd, "small")
     os.close(fd)
+
+
+async def test_what_is_in_memory_is_read_at_once(path: str) -> None:
+    component = opened(path)
+    assert await finished(lambda done: component.write(0, BLOCK, done)) == 0
+    answers: list[bytes] = []
+    component.read(0, 4096, lambda error, data: answers.append(bytes(data)))
+    assert answers == [BLOCK], "no thread, no wait"
+    component.close()
