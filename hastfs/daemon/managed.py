@@ -16,10 +16,11 @@ from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
 from hastfs.daemon.workers import Worker
-from hastfs.errors import HastError, SystemFailure
+from hastfs.errors import ComponentError, HastError, MetadataError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ResourceStatus
 from hastfs.resource.events import Event
+from hastfs.resource.provision import read_metadata
 
 _START_MARGIN = 8.0
 """Seconds beyond the resource's timeout to become primary: a peer that is primary may take that long to leave."""
@@ -58,7 +59,8 @@ class ManagedResource:
 
     async def set_role(self, role: Role, *, force: bool) -> Role:
         """Returns the role before. Raises HastError: BusyError with the role unchanged if the image is in use, and
-        otherwise with `init` as the role, if the new one cannot be had. `force`: take and leave the role nevertheless.
+        otherwise if the new role cannot be had: then a secondary stays one, and a primary is `init`. `force`: take
+        and leave the role nevertheless.
         """
         async with self._changing:
             before = self.role
@@ -68,6 +70,11 @@ class ManagedResource:
                 try:
                     await self._enter(role, force)
                     reached = role
+                except HastError:
+                    if before is Role.SECONDARY:  # a refused takeover must not end the replication that was
+                        self._secondary = SecondaryRole(self._around, self._nursery)
+                        reached = before
+                    raise
                 finally:
                     self._become(reached)
         return before
@@ -82,6 +89,8 @@ class ManagedResource:
 
     async def _enter(self, role: Role, force: bool) -> None:
         if role is Role.SECONDARY:
+            # Its worker starts only when a primary connects: what is wrong with the component is better said now.
+            await trio.to_thread.run_sync(_check_component, self.config)
             self._secondary = SecondaryRole(self._around, self._nursery)
         elif role is Role.PRIMARY:
             self._primary = await self._start_primary(force)
@@ -157,6 +166,14 @@ class ManagedResource:
         if self._primary is not None:
             return self._primary.worker
         return None if self._secondary is None else self._secondary.worker
+
+
+def _check_component(config: ResourceConfig) -> None:
+    """Raises ComponentError."""
+    try:
+        read_metadata(config)
+    except MetadataError as error:
+        raise ComponentError(str(error)) from error
 
 
 def _configured(config: ResourceConfig) -> ResourceStatus:

@@ -214,8 +214,12 @@ def open_locked(path: str) -> int:
     Raises ComponentError if it cannot be opened, BusyError if it is locked.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        # O_EXCL: a block device that is mounted or otherwise taken is refused by the kernel (open(2)).
+        exclusive = os.O_EXCL if stat.S_ISBLK(os.stat(path).st_mode) else 0
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | exclusive)
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise BusyError(f"{path} is in use: mounted, or taken by another program.") from error
         raise ComponentError(f"Unable to open {path}: {error.strerror}.") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,7 +15,7 @@ from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
 from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide, facts_of_primary
 from hastfs.resource.alone import random_id
 from hastfs.resource.connecting import Connected, Dial, Refused, connect
-from hastfs.resource.events import Event, Notify
+from hastfs.resource.events import Event, Notify, split_brain_advice
 from hastfs.resource.link import Link, LinkLost
 from hastfs.resource.replica import Replica
 from hastfs.resource.synchronizer import Synchronizer
@@ -107,11 +107,7 @@ class Connector:
         self._reported = reason
         log.warning("No connection to %s: %s", self._peer, reason)
         if isinstance(error, SplitBrain):
-            log.error(
-                "Split-brain: both nodes were written to separately. Both keep their data. Decide whose is to be "
-                "thrown away, and on that node: hastctl role init %s; hastctl create %s; hastctl role secondary %s",
-                *[self._config.name] * 3,
-            )
+            log.error("%s", split_brain_advice(self._config.name))
             self._notify(Event.SPLIT_BRAIN)
 
     async def _attempt(self, dial: Dial) -> None:
@@ -199,7 +195,7 @@ class Connector:
     def _state_answered(self, link: Link) -> Done:
         def answered(error: int) -> None:
             if error:
-                link.drop(f"the other node cannot write its metadata (errno {error})")
+                link.drop(f"the other node cannot write its metadata ({os.strerror(error)})")
 
         return answered
 

@@ -18,4 +18,12 @@ class Event(enum.Enum):
     SPLIT_BRAIN = "split-brain"
 
 
+def split_brain_advice(resource: str) -> str:
+    """What an administrator has to do."""
+    return (
+        "Split-brain: both nodes were written to separately. Both keep their data. Decide whose is to be thrown away, "
+        f"and on that node: hastctl role init {resource}; hastctl create {resource}; hastctl role secondary {resource}"
+    )
+
+
 Notify: TypeAlias = Callable[[Event], None]

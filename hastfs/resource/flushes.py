@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from hastfs.resource.link import Link
 from hastfs.resource.replica import Replica
@@ -73,7 +74,7 @@ class Flush:
                 replica.map.flush_done(self._token)
                 self._end(0)
                 return
-            link.drop(f"the other node cannot flush its disk (errno {self._remote_error})")
+            link.drop(f"the other node cannot flush its disk ({os.strerror(self._remote_error)})")
             if not replica.stale:
                 replica.alone.want()
         if replica.stale:

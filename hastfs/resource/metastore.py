@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -120,7 +121,7 @@ class Metastore:
 
     def _report(self, error: int) -> None:
         if error != self._failed:
-            log.error("Unable to write the activemap to %s: errno %d.", self._component.path, error)
+            log.error("Unable to write the activemap to %s: %s.", self._component.path, os.strerror(error))
         self._failed = error
 
     async def _write(self, pieces: list[Piece], what: str) -> None:
@@ -130,7 +131,7 @@ class Metastore:
 
     def _check(self, error: int, what: str) -> None:
         if error:
-            raise ComponentError(f"Unable to write {what} to {self._component.path}: errno {error}.")
+            raise ComponentError(f"Unable to write {what} to {self._component.path}: {os.strerror(error)}.")
 
 
 def _answer(waiting: list[Done], error: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 
 from hastfs.model import SECTOR_SIZE
 from hastfs.resource.replica import Replica
@@ -48,7 +49,9 @@ class Read:
         replica.statistics.stat_read_error += 1
         if replica.link is None or replica.map.is_out_of_sync(*replica.extents(self._offset, self._length)):
             path = replica.component.path
-            log.error("Unable to read %d bytes at %d from %s: errno %d.", self._length, self._offset, path, error)
+            log.error(
+                "Unable to read %d bytes at %d from %s: %s.", self._length, self._offset, path, os.strerror(error)
+            )
             self._done(errno.EIO, b"")
         else:
             read_remotely(replica, self._offset, self._length, self._fallback_done)

@@ -7,6 +7,7 @@ between two awaits nobody interferes.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from typing import Protocol
 
@@ -26,6 +27,10 @@ from hastfs.resource.status import Statistics
 from hastfs.resource.waiting import Wakeup
 
 log = logging.getLogger(__name__)
+
+
+COMPLAIN_EVERY = 10.0
+"""Seconds between two complaints about local writes that fail: a full disk refuses thousands a second."""
 
 
 class Holdable(Protocol):
@@ -64,6 +69,7 @@ class Replica:
         self.sync_wanted = Wakeup()
         self._held: deque[tuple[float, Holdable]] = deque()  # with the time until which each may wait
         self._holding = Wakeup()
+        self._complain_again = 0.0
         self.idle = trio.Event()
         self.stopping = trio.Event()
         self.failure: ComponentError | None = None
@@ -97,8 +103,12 @@ class Replica:
         """An extent fell out of sync with the link up."""
         self.sync_wanted.set()
 
-    def count_write_error(self, *, discard: bool) -> None:
-        """The local disk refused a write or a discard."""
+    def write_failed(self, error: int, *, discard: bool) -> None:
+        """The local disk refused a write or a discard: counted each time, logged now and then."""
+        if trio.current_time() >= self._complain_again:
+            self._complain_again = trio.current_time() + COMPLAIN_EVERY
+            reason = os.strerror(error)
+            log.error("Unable to write to %s: %s. The application gets the error.", self.component.path, reason)
         if discard:
             self.statistics.stat_delete_error += 1
         else:
@@ -108,7 +118,7 @@ class Replica:
         """The local disk cannot flush: what it acknowledged may be lost, it is not to be trusted any longer."""
         self.statistics.stat_flush_error += 1
         self.failure = ComponentError(
-            f"Unable to flush {self.component.path}: errno {error}. It no longer has what was written to it; "
+            f"Unable to flush {self.component.path}: {os.strerror(error)}. It no longer has what was written to it; "
             f"check the disk, then re-create the component."
         )
         self.stopping.set()

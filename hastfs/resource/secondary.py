@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -26,7 +27,7 @@ from hastfs.protocol.verdict import SplitBrain
 from hastfs.resource.admission import admit
 from hastfs.resource.channel import Channel, SocketChannel
 from hastfs.resource.component import Component
-from hastfs.resource.events import Event, Notify
+from hastfs.resource.events import Event, Notify, split_brain_advice
 from hastfs.resource.link import KEEPALIVE, LinkLost
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.outbox import Outbox
@@ -59,6 +60,7 @@ class Secondary:
         incoming: Channel,
         version: int,
     ) -> None:
+        self.resource = config.name
         self._config = config
         self._component = component
         self._statistics = Statistics()
@@ -248,7 +250,7 @@ class Secondary:
     def _read_done(self, request: Request, error: int, data: Buffer) -> None:
         if error:
             self._statistics.stat_read_error += 1
-            log.error("Unable to read %d bytes at %d: errno %d.", request.length, request.offset, error)
+            log.error("Unable to read %d bytes at %d: %s.", request.length, request.offset, os.strerror(error))
             self._reply(request.seq, error)
         else:
             packed = pack(bytes(data), self._config.compression, self._config.checksum)
@@ -300,11 +302,11 @@ class Secondary:
             for request, error_number in failures:
                 self._count_error(request)
                 log.error(
-                    "Unable to %s %d bytes at %d: errno %d.",
+                    "Unable to %s %d bytes at %d: %s.",
                     request.command.name.lower(),
                     request.length,
                     request.offset,
-                    error_number,
+                    os.strerror(error_number),
                 )
                 self._changed(request, error_number)
 
@@ -339,6 +341,7 @@ async def serve(
     try:
         await secondary.agree(joining)
     except SplitBrain:
+        log.error("%s", split_brain_advice(secondary.resource))
         notify(Event.SPLIT_BRAIN)
         raise
     except OSError as error:

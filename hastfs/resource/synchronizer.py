@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -107,7 +108,7 @@ class Synchronizer:
                 error = await copy(first, last - first)
             if error:
                 if self._replica.link is self._link:  # otherwise it is not the extent's fault
-                    log.warning("Unable to synchronize %d bytes at %d: errno %d.", last - first, first, error)
+                    log.warning("Unable to synchronize %d bytes at %d: %s.", last - first, first, os.strerror(error))
                 return False
         return True
 

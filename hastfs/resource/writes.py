@@ -150,7 +150,7 @@ class Write:
         self._local_error = error
         self._legs -= 1
         if error:
-            self._replica.count_write_error(discard=self._data is None)
+            self._replica.write_failed(error, discard=self._data is None)
         self._advance(local_done=True)
 
     def _remote_received(self) -> None:

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from hastfs.config.schema import ResourceConfig
+from hastfs.daemon import managed
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
@@ -18,7 +19,7 @@ from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
-from hastfs.errors import BusyError, HastError, SystemFailure
+from hastfs.errors import BusyError, ComponentError, HastError, MetadataError, SystemFailure
 from hastfs.model import Checksum, Compression, Replication, Role
 from hastfs.protocol.handshake import Joining
 from hastfs.resource.events import Event, Notify
@@ -129,6 +130,8 @@ class Stage:
     """How the next workers end; None or nothing: they live on."""
     hang: bool = False
     notify: Notify | None = None
+    unreadable: str = ""
+    """What is wrong with the component's metadata."""
 
     def __post_init__(self) -> None:
         self.export = FakeExport(self.log)
@@ -145,13 +148,18 @@ class Stage:
         self.workers.append(worker)
         return worker
 
+    def read_metadata(self, config: ResourceConfig) -> None:
+        if self.unreadable:
+            raise MetadataError(self.unreadable)
+
     async def become(self, role: Role, *, force: bool = False) -> Role:
         return await self.resource.set_role(role, force=force)
 
 
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
+async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
+    monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resource.run)
         yield made
@@ -322,12 +330,20 @@ async def test_a_worker_that_hangs_at_the_start_is_given_up_in_time(
     assert stage.resource.role is Role.INIT
 
 
-async def test_a_secondary_that_cannot_become_primary_is_init(stage: Stage) -> None:
+async def test_a_secondary_that_cannot_become_primary_stays_secondary(stage: Stage) -> None:
     await stage.become(Role.SECONDARY)
     stage.endings = [BROKEN]
     with pytest.raises(WorkerFailed):
         await stage.become(Role.PRIMARY)
-    assert stage.hooks.fired == ["role disk init secondary", "role disk secondary init"]
+    assert stage.resource.role is Role.SECONDARY
+    assert stage.hooks.fired == ["role disk init secondary"]
+
+
+async def test_a_node_without_a_usable_component_does_not_become_secondary(stage: Stage) -> None:
+    stage.unreadable = "Unable to open /nowhere/disk: No such file or directory."
+    with pytest.raises(ComponentError, match="Unable to open"):
+        await stage.become(Role.SECONDARY)
+    assert stage.resource.role is Role.INIT
 
 
 async def test_from_primary_to_secondary_is_one_change(stage: Stage) -> None:
