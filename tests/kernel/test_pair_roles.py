@@ -66,6 +66,8 @@ def test_a_second_primary_is_refused_while_the_first_is_reachable(make_pair: Mak
     assert "primary" in refused.stderr
     assert not pair.b.image_is_there()
     assert pair.a.status().role == "primary"
+    assert pair.b.status().role == "secondary"
+    pair.a.until_status("complete")
 
 
 def test_asking_for_the_present_role_changes_nothing(pair: Pair) -> None:
