@@ -25,6 +25,12 @@ from tests.simulation.network import SimulatedChannel, connection
 
 RESOURCE = "test"
 
+BLOCK = bytes(range(256)) * 16
+"""What tests write: 4096 bytes."""
+
+EXTENT = 4096
+"""Bytes; the extent size of `pair` unless told otherwise."""
+
 
 def resource_config(replication: Replication = Replication.FULLSYNC, timeout: int = 20) -> ResourceConfig:
     """What hast.conf would say."""
@@ -262,3 +268,37 @@ async def until(condition: object, timeout: float = 300) -> None:
     with trio.fail_after(timeout):
         while not condition():  # noqa: ASYNC110 (conditions of many kinds, and sleeping costs nothing here)
             await trio.sleep(0.01)
+
+
+def linked(node: Node) -> bool:
+    """The primary is connected to the other node."""
+    return node.primary is not None and node.primary.link is not None
+
+
+def in_sync(node: Node) -> bool:
+    """The primary is connected and has nothing left to copy."""
+    primary = node.primary
+    return primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
+
+
+def agreed(a: Node, b: Node) -> bool:
+    """Primary a is in sync with b, and both have written that down."""
+    return in_sync(a) and a.disk.metadata.generations == b.disk.metadata.generations
+
+
+async def connected(a: Node, b: Node) -> None:
+    """a becomes primary, b secondary; returns when they agree."""
+    b.become_secondary()
+    await a.become_primary()
+    await until(lambda: agreed(a, b))
+
+
+async def primary_out_of_date(a: Node, b: Node, extents: int) -> None:
+    """The nodes were in sync, then b wrote `extents` extents alone; b is secondary now, a is in role init."""
+    await connected(a, b)
+    await a.stop()
+    await b.become_primary()
+    for extent in range(extents):
+        await b.write(extent * EXTENT, BLOCK)
+    await b.stop()
+    b.become_secondary()

@@ -8,34 +8,7 @@ from trio.testing import MockClock
 
 from hastfs.errors import ComponentError, DataError
 from hastfs.model import Consistency, Replication
-from tests.simulation.node import Node, pair, until
-
-BLOCK = bytes(range(256)) * 16
-EXTENT = 4096
-
-
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
-def agreed(a: Node, b: Node) -> bool:
-    primary = a.primary
-    linked = primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
-    return linked and a.disk.metadata.generations == b.disk.metadata.generations
-
-
-async def primary_out_of_date(a: Node, b: Node, extents: int) -> None:
-    """a becomes primary, and all that b wrote alone has to come from there."""
-    b.become_secondary()
-    await a.become_primary()
-    await until(lambda: agreed(a, b))
-    await a.stop()
-    await b.become_primary()
-    for extent in range(extents):
-        await b.write(extent * EXTENT, BLOCK)
-    await b.stop()
-    b.become_secondary()
+from tests.simulation.node import BLOCK, EXTENT, agreed, connected, pair, primary_out_of_date, until
 
 
 @pytest.mark.parametrize("mode", list(Replication))
@@ -115,9 +88,7 @@ async def test_the_secondary_forgets_its_map_only_when_the_primary_has_it_on_dis
 
 async def test_a_resync_that_cannot_read_locally_does_not_call_the_extent_clean(autojump_clock: MockClock) -> None:
     async with pair() as (a, b):
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: agreed(a, b))
+        await connected(a, b)
         b.reachable = False
         a.cut()
         await a.write(0, BLOCK)
@@ -135,9 +106,7 @@ async def test_a_resync_that_cannot_read_locally_does_not_call_the_extent_clean(
 
 async def test_a_discard_while_degraded_is_resynced(autojump_clock: MockClock) -> None:
     async with pair() as (a, b):
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: agreed(a, b))
+        await connected(a, b)
         await a.write(0, BLOCK * 3)
         b.reachable = False
         a.cut()
@@ -166,9 +135,7 @@ async def test_without_a_peer_dirty_returns_to_what_is_really_out_of_sync_when_b
 ) -> None:
     """The original leaks the in-flight count of an extent whose write fails on both nodes: it stays dirty for ever."""
     async with pair() as (a, b):
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: agreed(a, b))
+        await connected(a, b)
         a.disk.failing["write"] = b.disk.failing["write"] = 5
         assert await a.write(0, BLOCK) == 5
         a.disk.failing.clear()
@@ -191,7 +158,5 @@ async def test_a_fresh_node_that_was_let_in_but_got_nothing_yet_does_not_look_eq
         a.disk.latency.clear()
         with pytest.raises(DataError, match="inconsistent"):
             await b.become_primary()
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: agreed(a, b))
+        await connected(a, b)
         assert b.disk.data[:4096] == BLOCK

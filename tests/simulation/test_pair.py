@@ -8,25 +8,7 @@ from trio.testing import MockClock
 
 from hastfs.errors import BusyError, DataError
 from hastfs.model import Replication
-from tests.simulation.node import Node, pair, until
-
-BLOCK = bytes(range(256)) * 16
-
-
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
-def in_sync(node: Node) -> bool:
-    primary = node.primary
-    return primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
-
-
-async def connected(a: Node, b: Node) -> None:
-    b.become_secondary()
-    await a.become_primary()
-    await until(lambda: in_sync(a) and b.disk.metadata.generations == a.disk.metadata.generations)
+from tests.simulation.node import BLOCK, connected, in_sync, pair, until
 
 
 @pytest.mark.parametrize("mode", list(Replication))

@@ -11,21 +11,7 @@ from trio.testing import MockClock
 
 from hastfs.protocol.handshake import Terms
 from hastfs.resource import admission
-from tests.simulation.node import Node, pair, until
-
-BLOCK = bytes(range(256)) * 16
-EXTENT = 4096
-
-
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
-def agreed(a: Node, b: Node) -> bool:
-    primary = a.primary
-    in_sync = primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
-    return in_sync and a.disk.metadata.generations == b.disk.metadata.generations
+from tests.simulation.node import BLOCK, EXTENT, agreed, pair, until
 
 
 async def test_a_first_write_during_the_first_handshake_does_not_give_the_pair_a_second_identity(

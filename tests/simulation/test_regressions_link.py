@@ -7,43 +7,9 @@ import trio
 from trio.testing import MockClock
 
 from hastfs.model import Replication
-from tests.simulation.node import Node, pair, until
+from tests.simulation.node import BLOCK, EXTENT, agreed, connected, linked, pair, primary_out_of_date, until
 
-BLOCK = bytes(range(256)) * 16
 NEW = BLOCK[::-1]
-EXTENT = 4096
-
-
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
-def linked(node: Node) -> bool:
-    return node.primary is not None and node.primary.link is not None
-
-
-def agreed(a: Node, b: Node) -> bool:
-    primary = a.primary
-    in_sync = primary is not None and primary.link is not None and primary.map.in_sync and not primary.stale
-    return in_sync and a.disk.metadata.generations == b.disk.metadata.generations
-
-
-async def connected(a: Node, b: Node) -> None:
-    b.become_secondary()
-    await a.become_primary()
-    await until(lambda: agreed(a, b))
-
-
-async def b_knows_more(a: Node, b: Node, extents: int) -> None:
-    """b wrote alone, and is secondary now."""
-    await connected(a, b)
-    await a.stop()
-    await b.become_primary()
-    for extent in range(extents):
-        await b.write(extent * EXTENT, BLOCK)
-    await b.stop()
-    b.become_secondary()
 
 
 async def test_a_write_of_the_old_link_that_ends_after_the_next_one_is_up_is_resynced(
@@ -95,7 +61,7 @@ async def test_a_primary_that_caught_up_repairs_the_other_node_instead_of_undoin
     autojump_clock: MockClock,
 ) -> None:
     async with pair() as (a, b):
-        await b_knows_more(a, b, 3)
+        await primary_out_of_date(a, b, 3)
         await a.become_primary()
         await until(lambda: agreed(a, b))
         b.disk.failing["write"] = 5
@@ -110,7 +76,7 @@ async def test_a_held_write_under_a_range_that_the_resync_waits_for_does_not_hol
     autojump_clock: MockClock,
 ) -> None:
     async with pair() as (a, b), trio.open_nursery() as nursery:
-        await b_knows_more(a, b, 40)
+        await primary_out_of_date(a, b, 40)
         b.disk.latency["read"] = 0.5
         await a.become_primary()
         errors: list[int] = []
@@ -136,7 +102,7 @@ async def test_a_held_write_under_a_range_that_the_resync_waits_for_does_not_hol
 
 async def test_a_flush_of_the_resync_is_not_held_when_the_good_copy_goes_away(autojump_clock: MockClock) -> None:
     async with pair() as (a, b):
-        await b_knows_more(a, b, 3)
+        await primary_out_of_date(a, b, 3)
         b.disk.latency["flush"] = 2.0
         await a.become_primary()
         await until(lambda: a.primary is not None and a.primary.map.in_sync)
@@ -194,7 +160,7 @@ async def test_a_read_from_the_good_copy_survives_the_end_of_the_resync_and_of_t
     autojump_clock: MockClock,
 ) -> None:
     async with pair() as (a, b), trio.open_nursery() as nursery:
-        await b_knows_more(a, b, 3)
+        await primary_out_of_date(a, b, 3)
         b.disk.latency["read"] = 2.0
         await a.become_primary()
         found: list[bytes] = []
@@ -215,7 +181,7 @@ async def test_a_read_from_the_good_copy_survives_the_end_of_the_resync_and_of_t
 
 async def test_a_flush_asked_again_over_the_next_link_is_sent_at_once(autojump_clock: MockClock) -> None:
     async with pair() as (a, b), trio.open_nursery() as nursery:
-        await b_knows_more(a, b, 30)
+        await primary_out_of_date(a, b, 30)
         b.disk.latency["read"] = 15.0  # so that the resync sends nothing either
         await a.become_primary()
         a.disk.latency["flush"] = 2.0

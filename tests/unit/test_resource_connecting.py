@@ -22,11 +22,6 @@ TOKEN = bytes(range(16))
 TERMS = Terms(1 << 20, 4096, 1, 2, False, SyncSource.PRIMARY, b"\x05" + bytes(511))
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 class Listener:
     """Hands out connections, and keeps both of their ends."""
 

@@ -22,11 +22,6 @@ from tests.simulation.network import SimulatedChannel, connection
 TIMEOUT = 20
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 class Peer:
     """The secondary's end, played by the test."""
 

@@ -21,11 +21,6 @@ from hastfs.resource.waiting import finished
 from tests.simulation.disk import SimulatedComponent, SimulatedDisk
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 @asynccontextmanager
 async def metastore(*, running: bool = True) -> AsyncIterator[tuple[Metastore, SimulatedDisk, trio.Nursery]]:
     disk = SimulatedDisk("test", 4096 + 64 * 512 + (128 << 20), extentsize=512)

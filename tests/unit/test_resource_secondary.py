@@ -40,11 +40,6 @@ BLOCK = bytes(range(256)) * 16
 PAIR = 77
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 class Primary:
     """The other end, played by the test."""
 

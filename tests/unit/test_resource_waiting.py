@@ -18,11 +18,6 @@ from hastfs.volume import Buffer
 from tests.simulation.network import SimulatedChannel, connection
 
 
-@pytest.fixture
-def autojump_clock() -> MockClock:
-    return MockClock(autojump_threshold=0)
-
-
 async def test_an_answer_may_come_before_the_asking_call_returns() -> None:
     assert await finished(lambda done: done(5)) == 5
 
