@@ -70,17 +70,6 @@ def is_mounted(path: str) -> bool:
     return seen is not None and seen.fstype == mountinfo.FSTYPE
 
 
-def stale_mounts(directory: str) -> list[str]:
-    """The paths directly in `directory` where a dead mount of ours is left: nobody holds its descriptor any more."""
-    directory = os.path.realpath(directory)
-    paths = {
-        mount.mount_point
-        for mount in mountinfo.read()
-        if mount.fstype == mountinfo.FSTYPE and os.path.dirname(mount.mount_point) == directory
-    }
-    return sorted(path for path in paths if is_dead(path))
-
-
 def is_dead(path: str) -> bool:
     """Whether the mount at `path` has lost its server for good: not while somebody still holds its descriptor."""
     # Not stat(2): the kernel may answer that from its cache.

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from hastfs.errors import BusyError, ComponentError
@@ -249,6 +249,3 @@ def read_head(fd: int, path: str) -> bytes:
     if len(head) < METADATA_SIZE:
         raise ComponentError(f"{path} is too small to be a component: {len(head)} bytes.")
     return head
-
-
-ComponentFactory = Callable[[str], FileComponent]
