@@ -15,7 +15,7 @@ from hastfs.cli import options, output
 from hastfs.cli.options import DaemonOptions, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
-from hastfs.daemon import checks, leftovers, logs, sockets
+from hastfs.daemon import leftovers, logs, sockets
 from hastfs.daemon.daemonize import detach
 from hastfs.daemon.launcher import ProcessLauncher
 from hastfs.daemon.logs import LogSettings
@@ -41,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start(given: DaemonOptions) -> int:
     config = files.load(given.config)
-    checks.check(config)
     with contextlib.ExitStack() as held:
         # The pidfile's lock comes first: only its owner may touch the control socket, and what is mounted.
         pidfile = Pidfile(given.pidfile or config.pidfile)

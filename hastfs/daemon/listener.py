@@ -23,7 +23,7 @@ from hastfs.daemon import messages
 from hastfs.errors import HastError, ProtocolError
 from hastfs.model import Role
 from hastfs.protocol import handshake
-from hastfs.protocol.frame import MAX_NV
+from hastfs.protocol.frame import MAX_NV, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome
 
 log = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ class Listener:
             message = handshake.decode_opening(await messages.receive_only(sock, MAX_NV))
         if opening.cancelled_caught:
             raise ProtocolError(f"it said nothing for {OPENING_WITHIN:g} s.")
+        version = message.version if isinstance(message, Hello) else self._version_of(message)
         try:
             resource = self._find(message, known)
             if isinstance(message, Hello):
@@ -133,7 +134,7 @@ class Listener:
             else:
                 await self._join(sock, resource, message)
         except _Refused as refused:
-            await messages.send(sock, refused.refusal.encode(), OPENING_WITHIN)
+            await messages.send(sock, for_version(refused.refusal.encode(), version), OPENING_WITHIN)
             raise
 
     async def _known(self, peer: str) -> set[str]:
@@ -155,6 +156,11 @@ class Listener:
             raise _Refused(handshake.acts_as(resource.role), reason, wait=resource.role is Role.PRIMARY)
         return resource
 
+    def _version_of(self, joining: Joining) -> int:
+        """What was negotiated over the first connection; if it is gone, what every node understands."""
+        half = self._half_open.get(joining.resource)
+        return 0 if half is None else half.version
+
     async def _open(self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello) -> None:
         """Steps 1 and 2; then the connection waits for its second one, whose task takes it away."""
         name = hello.resource
@@ -166,7 +172,8 @@ class Listener:
             with half.scope:
                 await resource.drop_link()
                 self._find(hello, {name})  # The role may have changed meanwhile.
-                await messages.send(sock, Welcome(half.version, half.token).encode(), OPENING_WITHIN)
+                welcome = Welcome(half.version, half.token).encode()
+                await messages.send(sock, for_version(welcome, half.version), OPENING_WITHIN)
                 await trio.sleep(resource.config.timeout)
                 raise ProtocolError(f"resource {name}: no second connection came for {resource.config.timeout} s.")
         finally:

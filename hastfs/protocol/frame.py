@@ -29,11 +29,21 @@ _FIRST_SIZE = 256 * 1024  # Dozens of 4 KiB writes in one receive, without growi
 def encode(nv: bytes, payload: Buffer = b"", version: int = ORIGINAL_VERSION) -> list[Buffer]:
     """A message as buffers to be sent one after the other. `payload` is as long as the list's `size` says.
 
-    `version` is the head's byte, which the original checks (it closes on more than 2): what we send says 2, whatever
-    version was negotiated.
+    `version` is the head's byte, which a receiver checks: see `for_version`.
     """
     head = HEAD.pack(version, len(nv)) + nv
     return [head, payload] if len(payload) else [head]
+
+
+def for_version(frame: list[Buffer], version: int) -> list[Buffer]:
+    """The same message with a head that a peer of `version` accepts: a receiver closes on more than it knows.
+
+    What we negotiate beyond the original's version does not show here.
+    """
+    if version >= ORIGINAL_VERSION:
+        return frame
+    head, *rest = frame
+    return [bytes([version]) + bytes(head[1:]), *rest]
 
 
 @dataclass(slots=True)

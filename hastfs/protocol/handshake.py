@@ -41,9 +41,14 @@ def negotiate(offered: int) -> int:
     return min(offered, PROTOCOL_VERSION)
 
 
+def _offered(frame: Frame) -> int:
+    """The highest version of a message's sender. 0 and 1 do not say it in the list; only 0 has 0 in the head too."""
+    return frame.nv.get_int("version", NvType.UINT8) or min(frame.version, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Step 1. `version` is the highest the primary speaks; 1 if it does not say."""
+    """Step 1. `version` is the highest the primary speaks."""
 
     resource: str
     version: int
@@ -56,7 +61,7 @@ class Hello:
 
     @classmethod
     def decode(cls, frame: Frame) -> Hello:
-        return cls(_need_str(frame.nv, "resource"), frame.nv.get_int("version", NvType.UINT8) or 1)
+        return cls(_need_str(frame.nv, "resource"), _offered(frame))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ class Welcome:
     def decode(cls, frame: Frame) -> Welcome | Refusal:
         if frame.nv.get_str("errmsg") is not None:
             return Refusal.decode(frame)
-        version = frame.nv.get_int("version", NvType.UINT8) or 1
+        version = _offered(frame)
         if version > PROTOCOL_VERSION:
             raise ProtocolError(f"answered with version {version}, {PROTOCOL_VERSION} was offered")
         return cls(version, _need_token(frame.nv))

@@ -11,6 +11,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Final
 
+import lzf
+
 from hastfs.errors import ProtocolError
 from hastfs.model import MAX_REQUEST, Checksum, Compression
 from hastfs.protocol.nv import Nv, NvType, Value
@@ -19,6 +21,9 @@ from hastfs.volume import Buffer
 _ZERO_BYTES: Final = bytes(MAX_REQUEST)
 _ZERO_VIEW: Final = memoryview(_ZERO_BYTES)
 _U32 = struct.Struct("<I")
+
+LZF_LEAST: Final = 1024
+"""Bytes; data that is not longer is not compressed by lzf, nor is any that would not save more (hast_compression.c)."""
 
 Field = tuple[str, NvType, Value]
 """An nv entry: name, type, value."""
@@ -54,23 +59,40 @@ def is_zero(data: Buffer) -> bool:
 
 
 def pack(data: Buffer, compression: Compression, checksum: Checksum) -> Packed:
-    """Data as the wire wants it; not copied unless it shrinks. ValueError for lzf, which is not there yet."""
-    if compression is Compression.LZF:
-        raise ValueError("compression lzf is not available")
-    if compression is Compression.HOLE and len(data) and is_zero(data):
+    """Data as the wire wants it, and as the original would have it; not copied where it cannot shrink."""
+    if compression is not Compression.NONE and len(data) and is_zero(data):
         return pack_zeros(len(data), checksum)
+    if compression is Compression.LZF:
+        compressed = _lzf_compress(data)
+        if compressed is not None:
+            return _packed(Compression.LZF, compressed, checksum)
     return Packed([*_checksum_fields(data, checksum), ("size", NvType.UINT32, len(data))], data)
 
 
 def pack_zeros(length: int, checksum: Checksum) -> Packed:
     """`length` zero bytes as a hole, without having them at hand."""
-    data = _U32.pack(length)
-    fields: list[Field] = [("compression", NvType.STRING, Compression.HOLE.value)]
+    return _packed(Compression.HOLE, _U32.pack(length), checksum)
+
+
+def _packed(compression: Compression, data: bytes, checksum: Checksum) -> Packed:
+    fields: list[Field] = [("compression", NvType.STRING, compression.value)]
     return Packed([*fields, *_checksum_fields(data, checksum), ("size", NvType.UINT32, len(data))], data)
 
 
+def _lzf_compress(data: Buffer) -> bytes | None:
+    """u32 of the length before, then the LZF stream; None if that does not save enough."""
+    if len(data) <= LZF_LEAST:
+        return None
+    # The binding gives liblzf one byte more than it is asked for.
+    stream = lzf.compress(bytes(data), len(data) - LZF_LEAST - 1)
+    return None if stream is None else _U32.pack(len(data)) + stream
+
+
 def unpack(nv: Nv, data: Buffer, limit: int) -> Payload:
-    """Check and unfold what came. ProtocolError for what is unknown, damaged, or longer than `limit` bytes."""
+    """Check and unfold what came. ProtocolError for what is unknown, damaged, or longer than `limit` bytes.
+
+    Nothing longer than `limit` is ever made, whatever a compressed stream would expand to.
+    """
     algorithm = nv.get_str("checksum")
     if algorithm is not None:
         _verify(algorithm, nv.get_bytes("hash"), data)
@@ -79,11 +101,17 @@ def unpack(nv: Nv, data: Buffer, limit: int) -> Payload:
         payload = Payload(len(data), data)
     elif compression == Compression.HOLE.value:
         payload = Payload(_hole_length(data), None)
+    elif compression == Compression.LZF.value:
+        payload = _lzf_decompress(data, limit)
     else:
         raise ProtocolError(f"data with the compression {compression!r}, which is not supported")
-    if payload.length > limit:
-        raise ProtocolError(f"data of {payload.length} bytes, {limit} are allowed")
+    _check_length(payload.length, limit)
     return payload
+
+
+def _check_length(length: int, limit: int) -> None:
+    if length > limit:
+        raise ProtocolError(f"data of {length} bytes, {limit} are allowed")
 
 
 def _checksum_fields(data: Buffer, checksum: Checksum) -> list[Field]:
@@ -113,3 +141,15 @@ def _hole_length(data: Buffer) -> int:
     if not length:
         raise ProtocolError("a hole that does not say how long it is")
     return int(length)
+
+
+def _lzf_decompress(data: Buffer, limit: int) -> Payload:
+    length = _U32.unpack_from(data)[0] if len(data) > _U32.size else 0
+    _check_length(length, limit)
+    try:
+        unfolded = lzf.decompress(bytes(data[_U32.size :]), length) if length else None
+    except ValueError:
+        unfolded = None
+    if unfolded is None or len(unfolded) != length:
+        raise ProtocolError(f"lzf data of {len(data)} bytes that does not unfold to the {length} bytes it announces")
+    return Payload(length, unfolded)

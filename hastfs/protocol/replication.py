@@ -53,7 +53,8 @@ class StateChange:
 class Request:
     """What the primary asks. `offset` and `length` in bytes; `payload` of a WRITE; `state` of a STATE.
 
-    `seq` is 0 for KEEPALIVE alone. Two requests of the original may carry the same `seq` at the same time.
+    `seq` is 0 for KEEPALIVE alone, or if it is missing. Two requests of the original may carry the same `seq` at the
+    same time.
     """
 
     command: Command
@@ -116,9 +117,7 @@ def decode_request(frame: Frame, max_request: int) -> Request:
         raise ProtocolError(f"request without a known command: {nv!r}")
     if command is Command.KEEPALIVE:
         return Request(command, 0, 0, 0, False, None, None)
-    seq = nv.get_int("seq", NvType.UINT64)
-    if not seq:
-        raise ProtocolError(f"{command.name} request without a sequence number")
+    seq = nv.get_int("seq", NvType.UINT64) or 0
     if command is Command.STATE:
         return Request(command, seq, 0, 0, False, None, _decode_state(frame))
     absent = 0 if command is Command.FLUSH else MISSING
@@ -137,10 +136,13 @@ def decode_request(frame: Frame, max_request: int) -> Request:
 
 
 def validate_request(request: Request, datasize: int, max_request: int) -> int:
-    """0, or the errno to answer with: the range must be whole sectors of the `datasize` bytes of data.
+    """0, or the errno to answer with: the range must be whole sectors of the `datasize` bytes of data, and a sequence
+    number must be there.
 
     Python's integers do not overflow, so an offset near 2**64 is simply outside.
     """
+    if not request.seq and request.command is not Command.KEEPALIVE:
+        return errno.EINVAL
     if request.command not in (Command.READ, Command.WRITE, Command.DELETE):
         return 0
     offset, length = request.offset, request.length
@@ -194,11 +196,11 @@ def _decode_state(frame: Frame) -> StateChange:
 
 
 def _decode_data(frame: Frame, command: Command, length: int | None, max_request: int) -> Payload | None:
-    if command is not Command.WRITE:
-        return None
+    if command is not Command.WRITE or length is None or not 0 < length <= max_request:
+        return None  # what is wrong with the length, `validate_request` says; the data is skipped with the frame
     if not len(frame.data):
         raise ProtocolError("WRITE request without data")
-    payload = unpack(frame.nv, frame.data, max_request)
+    payload = unpack(frame.nv, frame.data, length)
     if payload.length != length:
         raise ProtocolError(f"WRITE request for {length} bytes with {payload.length} bytes of data")
     return payload

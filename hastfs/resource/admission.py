@@ -8,6 +8,7 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.model import Consistency, Role, SyncSource
 from hastfs.ondisk.layout import Layout
+from hastfs.protocol.frame import for_version
 from hastfs.protocol.handshake import Joining, Refusal, Standing, Terms
 from hastfs.protocol.verdict import Facts, Scope, SplitBrain, Verdict, decide, facts_of_primary
 from hastfs.resource.channel import Channel
@@ -33,11 +34,11 @@ async def admit(
     try:
         verdict = decide(facts_of_primary(joining, versioned=versioned), ours)
     except HastError as error:
-        await send_frame(channel, _refusal(error, metastore).encode())
+        await send_frame(channel, for_version(_refusal(error, metastore).encode(), version))
         raise
     await _write_down(verdict, metastore, joining, versioned=versioned)
     terms = _terms(verdict, metastore, layout, virgin=ours.virgin, versioned=versioned)
-    await send_frame(channel, terms.encode(config.compression, config.checksum))
+    await send_frame(channel, for_version(terms.encode(config.compression, config.checksum), version))
 
 
 async def _write_down(verdict: Verdict, metastore: Metastore, joining: Joining, *, versioned: bool) -> None:

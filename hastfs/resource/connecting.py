@@ -12,7 +12,7 @@ import trio
 from hastfs.address import Address
 from hastfs.errors import HastError, ProtocolError
 from hastfs.model import PROTOCOL_VERSION
-from hastfs.protocol.frame import Frame, FrameReader
+from hastfs.protocol.frame import Frame, FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
 from hastfs.resource.channel import Channel, SocketChannel
 from hastfs.resource.link import LinkLost
@@ -22,6 +22,10 @@ Dial: TypeAlias = Callable[[], Awaitable[Channel]]
 """Opens one more connection to the other node. Raises OSError."""
 
 _MAX_NV = 4096  # bytes of a handshake message's list
+
+
+class NotAnswered(LinkLost):
+    """The other node closed the connection instead of answering step 1: it does not know us, or not this version."""
 
 
 class Refused(HastError):
@@ -44,23 +48,24 @@ class Connected:
 
 
 async def connect(
-    dial: Dial, resource: str, prepare: Callable[[int, bytes], Awaitable[Joining]], max_map: int
+    dial: Dial, resource: str, prepare: Callable[[int, bytes], Awaitable[Joining]], *, known: int, max_map: int
 ) -> Connected:
     """Steps 1 to 4. `prepare(version, token)` says what we are in step 3; `max_map` bounds the peer's map (bytes).
 
-    Raises Refused, ProtocolError, LinkLost (closed by the peer), OSError. Closes what it opened if it fails.
+    `known`: the version that the peer is known to speak; it is the head's version byte until the peer has answered.
+    Raises Refused, ProtocolError, NotAnswered, LinkLost (closed later), OSError. Closes what it opened if it fails.
     """
     outgoing = await dial()
     incoming: Channel | None = None
     try:
-        await send_frame(outgoing, Hello(resource, PROTOCOL_VERSION).encode())
+        await send_frame(outgoing, for_version(Hello(resource, PROTOCOL_VERSION).encode(), known))
         reader = FrameReader(_MAX_NV, max_map)
-        welcome = Welcome.decode(await receive_frame(outgoing, reader))
+        welcome = Welcome.decode(await _first_answer(outgoing, reader))
         if isinstance(welcome, Refusal):
             raise Refused(welcome)
         joining = await prepare(welcome.version, welcome.token)
         incoming = await dial()
-        await send_frame(incoming, joining.encode())
+        await send_frame(incoming, for_version(joining.encode(), welcome.version))
         terms = Terms.decode(await receive_frame(outgoing, reader), max_map)
         if isinstance(terms, Refusal):
             raise Refused(terms)
@@ -72,6 +77,13 @@ async def connect(
             incoming.close()
         raise
     return Connected(outgoing, incoming, welcome.version, joining, terms)
+
+
+async def _first_answer(outgoing: Channel, reader: FrameReader) -> Frame:
+    try:
+        return await receive_frame(outgoing, reader)
+    except LinkLost as error:
+        raise NotAnswered(str(error)) from error
 
 
 async def send_frame(channel: Channel, frame: list[Buffer]) -> None:

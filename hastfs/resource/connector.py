@@ -9,14 +9,14 @@ import os
 import trio
 
 from hastfs.errors import BusyError, HastError, ProtocolError
-from hastfs.model import Consistency, SyncSource
+from hastfs.model import Consistency, Replication, SyncSource
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
 from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide, facts_of_primary
 from hastfs.resource.alone import random_id
-from hastfs.resource.connecting import Connected, Dial, Refused, connect
+from hastfs.resource.connecting import Connected, Dial, NotAnswered, Refused, connect
 from hastfs.resource.events import Event, Notify, split_brain_advice
-from hastfs.resource.link import Link, LinkLost
+from hastfs.resource.link import MEMSYNC_SINCE, Link, LinkLost
 from hastfs.resource.replica import Replica
 from hastfs.resource.synchronizer import Synchronizer
 from hastfs.resource.waiting import plain_errors
@@ -29,6 +29,9 @@ FIRST_WAIT = 2.0
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
 """Seconds between attempts to connect: doubled each time (the original: always 10)."""
+
+_FIRST_KNOWN = 1
+"""The version every peer is taken to speak at first; only the very first release of the original speaks but 0."""
 
 _LARGEST_MAP = 16 << 20
 """Bytes of a peer's map that are accepted at least: with another extent size it may be longer than ours."""
@@ -46,6 +49,7 @@ class Connector:
         self._reported = ""
         self._settled = False
         self._delay = FIRST_DELAY
+        self._known = _FIRST_KNOWN
         self._task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -67,6 +71,8 @@ class Connector:
                     await self._be_patient(patience)
                     continue
             except (LinkLost, ProtocolError, SplitBrain, OSError) as error:
+                if isinstance(error, NotAnswered):
+                    self._known = 0 if self._known else _FIRST_KNOWN
                 self._report(error)
             self._settle()
             await trio.sleep(self._delay)
@@ -116,9 +122,10 @@ class Connector:
         connected: Connected | None = None
         with trio.move_on_after(limit):
             maximum = max(_LARGEST_MAP, 2 * self._replica.component.layout.mapsize)
-            connected = await connect(dial, self._config.name, self._prepare, maximum)
+            connected = await connect(dial, self._config.name, self._prepare, known=self._known, max_map=maximum)
         if connected is None:
             raise LinkLost(f"no answer within {limit:.0f} s")
+        self._known = connected.version
         link = Link(
             connected.outgoing,
             connected.incoming,
@@ -132,13 +139,17 @@ class Connector:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run, lambda: self._lost(synchronizer))
                 await self._join(link, connected)
-                self._connected()
+                self._connected(link.version)
                 await synchronizer.run()
 
-    def _connected(self) -> None:
+    def _connected(self, version: int) -> None:
         self._reported = ""
         self._delay = FIRST_DELAY
         log.info("Connected to %s.", self._peer)
+        if self._config.replication is Replication.MEMSYNC and version < MEMSYNC_SINCE:
+            log.warning(
+                "The 'memsync' replication mode is not supported by the remote node, falling back to 'fullsync' mode."
+            )
         self._notify(Event.CONNECT)
         self._settle()
 

@@ -21,7 +21,8 @@ from hastfs.model import (
     Generations,
 )
 from hastfs.protocol import replication
-from hastfs.protocol.frame import FrameReader
+from hastfs.protocol.frame import Frame, FrameReader, for_version
+from hastfs.protocol.nv import NvType
 from hastfs.protocol.payload import Packed, pack, pack_zeros, zeros
 from hastfs.resource.channel import Channel
 from hastfs.resource.outbox import Outbox
@@ -32,6 +33,15 @@ log = logging.getLogger(__name__)
 
 KEEPALIVE = 10
 """Seconds of silence after which the primary says that it is alive (HAST_KEEPALIVE)."""
+
+KEEPALIVE_SINCE, MEMSYNC_SINCE, STATE_SINCE = 1, 2, 3
+"""Protocol versions that brought KEEPALIVE, memsync's two replies (hast.h), and our extensions."""
+
+ZEROING_WINDOW = 64
+"""WRITEs of zeros under way at a time: a discard may be of terabytes."""
+
+_NOTHING_TO_FLUSH = (errno.ENOTTY, errno.EOPNOTSUPP, 45)
+"""What an original answers to FLUSH where its disk knows no such thing; 45 is FreeBSD's EOPNOTSUPP."""
 
 _MAX_REPLY_NV = 4096  # bytes; real ones are below 200
 
@@ -70,7 +80,7 @@ class Link:
         timeout: float,
     ) -> None:
         self.version = version
-        self.max_request = MAX_REQUEST if version >= 3 else MAX_REQUEST_V2
+        self.max_request = MAX_REQUEST if version >= STATE_SINCE else MAX_REQUEST_V2
         self._channels = (outgoing, incoming)
         self._outbox = Outbox(outgoing)
         self._incoming = incoming
@@ -84,6 +94,7 @@ class Link:
         self._ended = False
         self.unanswered = 0
         """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
+        self._warned = False
         self._lost: LinkLost | None = None
         self._scope = trio.CancelScope()
 
@@ -111,14 +122,31 @@ class Link:
 
     def write_zeros(self, offset: int, length: int, done: Done) -> None:
         """WRITEs of zeros, as holes where the configuration lets us."""
-        parts = _split(offset, length, self.max_request)
-        done = all_done(done, len(parts))
-        for at, size in parts:
-            if self._compression is Compression.NONE:
-                packed = pack(zeros(size), Compression.NONE, self._checksum)
-            else:
-                packed = pack_zeros(size, self._checksum)
-            self._send_write(at, size, packed, done, None)
+        end = offset + length
+        sent, waiting, failure = offset, 0, 0
+
+        def send_more() -> None:
+            nonlocal sent, waiting
+            while sent < end and waiting < ZEROING_WINDOW and not failure:
+                at, sent = sent, min(sent + self.max_request, end)
+                waiting += 1
+                self._send_write(at, sent - at, self._packed_zeros(sent - at), part_done, None)
+
+        def part_done(error: int) -> None:
+            nonlocal waiting, failure
+            waiting -= 1
+            failure = failure or error
+            if waiting <= ZEROING_WINDOW // 2:
+                send_more()
+            if not waiting:
+                done(failure)
+
+        send_more()
+
+    def _packed_zeros(self, length: int) -> Packed:
+        if self._compression is Compression.NONE:
+            return pack(zeros(length), Compression.NONE, self._checksum)
+        return pack_zeros(length, self._checksum)
 
     def _send_write(
         self, offset: int, length: int, packed: Packed, done: Done, received: Callable[[], None] | None
@@ -141,18 +169,41 @@ class Link:
         self._put(replication.encode_request(Command.READ, seq, offset, length))
 
     def delete(self, offset: int, length: int, done: Done) -> None:
-        """A DELETE of whole sectors: our own secondaries make it read as zeros, the original's need not."""
-        seq = self._register(Command.DELETE, length, _plain(done), None)
+        """A DELETE of whole sectors, which read as zeros afterwards (promise 8).
+
+        That is what our own secondaries make of it. To the original it is no more than a hint to the disk, if the disk
+        takes hints at all: what makes the range zeros there are the WRITEs that follow.
+        """
+        ours = self.version >= STATE_SINCE
+        done = all_done(done, 1 if ours else 2)
+        answered = _plain(done) if ours else lambda reply: done(errno.ENOTCONN if reply is None else 0)
+        seq = self._register(Command.DELETE, length, answered, None)
         self._put(replication.encode_request(Command.DELETE, seq, offset, length))
+        if not ours:
+            self.write_zeros(offset, length, done)
 
     def flush(self, done: Done) -> None:
         """A FLUSH: a barrier over all writes before it."""
-        seq = self._register(Command.FLUSH, 0, _plain(done), None)
+        answered = _plain(done if self.version >= STATE_SINCE else self._without_cache(done))
+        seq = self._register(Command.FLUSH, 0, answered, None)
         self._put(replication.encode_request(Command.FLUSH, seq, 0, 0))
+
+    def _without_cache(self, done: Done) -> Done:
+        """An original whose disk cannot be told to flush says so each time: it does all that it can, as with itself."""
+
+        def flushed(error: int) -> None:
+            if error in _NOTHING_TO_FLUSH:
+                if not self._warned:
+                    log.warning("The other node's disk cannot be flushed: what only its cache has, a power loss takes.")
+                self._warned = True
+                error = 0
+            done(error)
+
+        return flushed
 
     def state(self, consistency: Consistency, generations: Generations, done: Done) -> None:
         """A STATE: tells the secondary what its data now is. A peer of version 2 or less cannot be told: done(0)."""
-        if self.version < 3:
+        if self.version < STATE_SINCE:
             done(0)
             return
         seq = self._register(Command.STATE, 0, _plain(done), None)
@@ -185,7 +236,7 @@ class Link:
     def _put(self, frame: list[Buffer]) -> None:
         self._last_sent = trio.current_time()
         if not self._ended:
-            self._outbox.put(frame)
+            self._outbox.put(for_version(frame, self.version))
 
     def check(self) -> None:
         """Raises LinkLost if the link cannot be used any longer."""
@@ -246,9 +297,14 @@ class Link:
             self._reader.received(count)
             # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
             while self._lost is None and (frame := self._reader.next()) is not None:
-                self._reply(replication.decode_reply(frame, self.max_request))
+                self._reply(replication.decode_reply(frame, self._data_wanted(frame)))
             self.submit()  # completions may have queued more
             await trio.lowlevel.checkpoint()
+
+    def _data_wanted(self, frame: Frame) -> int:
+        """Bytes that the reply in `frame` may bring."""
+        request = self._outstanding.get(frame.nv.get_int("seq", NvType.UINT64) or 0)
+        return request.length if request is not None and request.command is Command.READ else 0
 
     def _reply(self, reply: replication.Reply) -> None:
         request = self._outstanding.get(reply.seq)
@@ -270,7 +326,7 @@ class Link:
         request.answered(reply)
 
     async def _keepalive(self) -> None:
-        while True:
+        while self.version >= KEEPALIVE_SINCE:
             due = self._last_sent + KEEPALIVE
             await trio.sleep_until(due)
             if self._last_sent + KEEPALIVE == due:  # nothing else was sent meanwhile

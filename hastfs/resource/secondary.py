@@ -16,10 +16,10 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import ComponentError, ProtocolError
-from hastfs.model import MAX_REQUEST, MAX_REQUEST_V2, Command, Consistency
+from hastfs.model import MAX_REQUEST, Command, Consistency
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
-from hastfs.protocol.frame import MAX_NV, FrameReader
+from hastfs.protocol.frame import MAX_NV, FrameReader, for_version
 from hastfs.protocol.handshake import Joining
 from hastfs.protocol.payload import pack
 from hastfs.protocol.replication import Request, decode_request, encode_reply, validate_request
@@ -28,7 +28,7 @@ from hastfs.resource.admission import admit
 from hastfs.resource.channel import Channel, SocketChannel
 from hastfs.resource.component import Component
 from hastfs.resource.events import Event, Notify, split_brain_advice
-from hastfs.resource.link import KEEPALIVE, LinkLost
+from hastfs.resource.link import KEEPALIVE, KEEPALIVE_SINCE, STATE_SINCE, LinkLost
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.outbox import Outbox
 from hastfs.resource.provision import open_component
@@ -69,7 +69,6 @@ class Secondary:
         self._requests = outgoing
         self._outbox = Outbox(incoming)
         self._version = version
-        self._max_request = MAX_REQUEST if version >= 3 else MAX_REQUEST_V2
         self._ranges = RangeLock()
         self._map_is_ours = True
         self._in_batch = False
@@ -113,7 +112,8 @@ class Secondary:
                 await self._receive()
 
     async def _receive(self) -> None:
-        reader = FrameReader(MAX_NV, self._max_request)
+        # Newer releases of the original send up to 1 MiB, too; they ignore it if a write is refused.
+        reader = FrameReader(MAX_NV, MAX_REQUEST)
         while True:
             try:
                 count = self._requests.receive_into(reader.buffer())
@@ -126,7 +126,7 @@ class Secondary:
             reader.received(count)
             self._in_batch = True  # all replies to one batch of requests go out together
             while (frame := reader.next()) is not None:
-                await self._handle(decode_request(frame, self._max_request))
+                await self._handle(decode_request(frame, MAX_REQUEST))
                 if self._waiting + self._outbox.backlog > MAX_BACKLOG:
                     await self._catch_up()
             self._in_batch = False
@@ -144,11 +144,13 @@ class Secondary:
     async def _handle(self, request: Request) -> None:
         if request.command is Command.KEEPALIVE:
             return
-        if request.command is Command.STATE and self._version < 3:
+        if request.command is Command.STATE and self._version < STATE_SINCE:
             raise ProtocolError(f"STATE request over a link of version {self._version}")
-        error = validate_request(request, self._component.layout.datasize, self._max_request)
+        error = validate_request(request, self._component.layout.datasize, MAX_REQUEST)
         if error:
             log.error("Refused %s of %d bytes at %d.", request.command.name, request.length, request.offset)
+            if request.memsync:
+                self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
             self._reply(request.seq, error)
             return
         if self._map_is_ours:
@@ -164,8 +166,11 @@ class Secondary:
         else:
             self._delete(request)
 
+    def _put(self, frame: list[Buffer]) -> None:
+        self._outbox.put(for_version(frame, self._version))
+
     def _reply(self, seq: int, error: int = 0) -> None:
-        self._outbox.put(encode_reply(seq, error=error))
+        self._put(encode_reply(seq, error=error))
         if not self._in_batch:
             self._outbox.kick()
 
@@ -207,7 +212,7 @@ class Secondary:
         payload = request.payload
         assert payload is not None
         if request.memsync:
-            self._outbox.put(encode_reply(request.seq, received=True))
+            self._put(encode_reply(request.seq, received=True))
         offset, length, data = request.offset, request.length, payload.data
         if data is None:
             self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))
@@ -254,7 +259,7 @@ class Secondary:
             self._reply(request.seq, error)
         else:
             packed = pack(bytes(data), self._config.compression, self._config.checksum)
-            self._outbox.put(encode_reply(request.seq, packed=packed))
+            self._put(encode_reply(request.seq, packed=packed))
             self._outbox.kick()
 
     async def _flush(self, request: Request) -> None:
@@ -319,8 +324,8 @@ class Secondary:
             self._statistics.stat_write_error += 1
 
     async def _watch(self) -> None:
-        """A primary says something every 10 seconds, or it is dead."""
-        while True:
+        """A primary says something every 10 seconds, or it is dead. (One of version 0 does not.)"""
+        while self._version >= KEEPALIVE_SINCE:
             heard = self._last_received
             await trio.sleep_until(heard + SILENCE)
             if self._last_received == heard:

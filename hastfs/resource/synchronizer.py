@@ -167,7 +167,10 @@ class Synchronizer:
             return True
         if replica.writing_alone:
             return False
-        if await finished(partial(flush_now, replica)) or not self._is_equal() or not replica.alone.new_stint():
+        # Without a resync and without a write that is not proven flushed, there is nothing a flush could prove.
+        if (self._running or replica.map.unproven) and await finished(partial(flush_now, replica)):
+            return False
+        if not self._is_equal() or not replica.alone.new_stint():
             return False
         agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
         if agreed:

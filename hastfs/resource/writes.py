@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 
 from hastfs.model import SECTOR_SIZE, Replication
-from hastfs.resource.link import Link
+from hastfs.resource.link import MEMSYNC_SINCE, Link
 from hastfs.resource.rangelock import Range
 from hastfs.resource.reads import Read
 from hastfs.resource.replica import Replica
@@ -134,7 +134,7 @@ class Write:
 
     def _send(self, link: Link) -> None:
         if self._data is not None:
-            memsync = self._replica.replication is Replication.MEMSYNC and link.version >= 2
+            memsync = self._replica.replication is Replication.MEMSYNC and link.version >= MEMSYNC_SINCE
             link.write(self._start, self._data, self._remote_done, received=self._remote_received if memsync else None)
         elif self._allocated:
             link.write_zeros(self._start, self._end - self._start, self._remote_done)

@@ -29,6 +29,8 @@ class Options:
     """What tests vary; sizes in bytes, `timeout` in seconds as in hast.conf(5)."""
 
     replication: str = "memsync"
+    checksum: str = "none"
+    compression: str = "hole"
     timeout: int = 10
     device: bool = False
     mediasize: int = 256 * MIB
@@ -81,6 +83,8 @@ pidfile {self.pidfile}
 listen tcp4://127.0.0.1:{self.port}
 mountdir {self.mountdir}
 replication {self.options.replication}
+checksum {self.options.checksum}
+compression {self.options.compression}
 timeout {self.options.timeout}
 exec {self.hook}
 

@@ -12,11 +12,17 @@ from tests.kernel.node import MIB, Options
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.parametrize("replication", ["fullsync", "memsync", "async"])
+@pytest.mark.parametrize(
+    ("replication", "checksum", "compression"),
+    [("fullsync", "crc32", "lzf"), ("memsync", "none", "hole"), ("async", "sha256", "none")],
+)
 def test_a_file_system_survives_the_death_of_the_primary_and_the_return_of_the_old_one(
-    make_pair: MakePair, replication: str
+    make_pair: MakePair, replication: str, checksum: str, compression: str
 ) -> None:
-    pair = make_pair(Options(replication=replication, device=True, mediasize=512 * MIB), own_names=False)
+    options = Options(
+        replication=replication, checksum=checksum, compression=compression, device=True, mediasize=512 * MIB
+    )
+    pair = make_pair(options, own_names=False)
     pair.start()
     pair.connect()
     files = Files(pair.a.device, pair.root / "disk")

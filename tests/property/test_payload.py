@@ -11,8 +11,12 @@ from hastfs.model import Checksum, Compression
 from hastfs.protocol.nv import Nv
 from hastfs.protocol.payload import Packed, is_zero, pack, unpack
 
-DATA = st.binary(min_size=1, max_size=600) | st.integers(1, 600).map(bytes)
-COMPRESSIONS = st.sampled_from([Compression.NONE, Compression.HOLE])
+DATA = (
+    st.binary(min_size=1, max_size=600)
+    | st.integers(1, 600).map(bytes)
+    | st.tuples(st.binary(min_size=1, max_size=600), st.integers(1, 20)).map(lambda parts: parts[0] * parts[1])
+)
+COMPRESSIONS = st.sampled_from(Compression)
 
 
 def nv_of(packed: Packed) -> Nv:
@@ -28,7 +32,7 @@ def test_data_comes_back(data: bytes, compression: Compression, checksum: Checks
     payload = unpack(nv_of(packed), packed.data, len(data))
     assert payload.length == len(data)
     assert (bytes(payload.length) if payload.data is None else payload.data) == data
-    assert (payload.data is None) == (compression is Compression.HOLE and not any(data))
+    assert (payload.data is None) == (compression is not Compression.NONE and not any(data))
 
 
 @given(DATA, COMPRESSIONS, st.sampled_from([Checksum.CRC32, Checksum.SHA256]), st.integers(0), st.integers(1, 255))

@@ -11,7 +11,7 @@ from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.model import Checksum, Compression, Replication, Role
-from hastfs.protocol.frame import FrameReader
+from hastfs.protocol.frame import FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome, acts_as, decode_opening, negotiate
 from hastfs.resource import secondary
 from hastfs.resource.connecting import receive_frame, send_frame
@@ -129,7 +129,9 @@ class Node:
     async def _open(self, channel: SimulatedChannel) -> None:
         frame = await receive_frame(channel, FrameReader(4096, 0))
         opening = decode_opening(frame)
-        if self.role is not Role.SECONDARY:
+        if frame.version > self.version:
+            channel.close()
+        elif self.role is not Role.SECONDARY:
             await send_frame(channel, Refusal(acts_as(self.role), wait=self.role is Role.PRIMARY).encode())
             channel.close()
         elif isinstance(opening, Hello):
@@ -137,7 +139,7 @@ class Node:
             self._tokens += 1
             token = self._tokens.to_bytes(16, "big")
             self._half_open[token] = (channel, version)
-            await send_frame(channel, Welcome(version, token).encode())
+            await send_frame(channel, for_version(Welcome(version, token).encode(), version))
         else:
             await self._run_secondary(*self._half_open.pop(opening.token), channel, opening)
 

@@ -175,15 +175,6 @@ def test_a_wrong_configuration_is_78(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.count("[ERROR] ") == 2
 
 
-@pytest.mark.parametrize("option", ["checksum crc32", "checksum sha256", "compression lzf"])
-def test_hastd_refuses_what_it_cannot_do_yet(conf: str, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    text = Path(conf).read_text()
-    Path(conf).write_text(text.replace("resource more {", f"resource more {{ {option}\n"))
-    assert hastd.main(["-F", "-c", conf]) == 78
-    err = capsys.readouterr().err
-    assert f"resource more: {option} is not available yet" in err
-
-
 def test_usage_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert hastctl.main([]) == 64
     assert hastd.main(["-h"]) == 64

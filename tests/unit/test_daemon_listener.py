@@ -15,8 +15,9 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import listener as listener_module
 from hastfs.daemon.listener import IncomingLink, Listener
 from hastfs.model import Checksum, Compression, Replication, Role
-from hastfs.protocol.frame import MAX_NV, Frame, FrameReader
+from hastfs.protocol.frame import MAX_NV, Frame, FrameReader, encode
 from hastfs.protocol.handshake import BAD_TOKEN, NO_ACCESS, NOT_CONFIGURED, Hello, Joining, Refusal, Welcome, acts_as
+from hastfs.protocol.nv import Nv, NvType
 from hastfs.volume import Buffer
 
 
@@ -147,6 +148,39 @@ async def test_the_lower_of_both_versions_is_spoken(node: Node) -> None:
     client = await node.connect()
     await client.say(Hello("mine", 200).encode())
     assert (await client.welcome()).version == 3
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+async def test_an_older_primary_is_answered_in_its_version(node: Node, version: int) -> None:
+    """It closes on a head that says more than it knows. Before version 2 it does not name its version in the list."""
+    hello = Nv()
+    hello.add("resource", NvType.STRING, "mine")
+    if version == 2:
+        hello.add("version", NvType.UINT8, 2)
+    first, second = await node.connect(), await node.connect()
+    await first.say(encode(hello.encode(), version=min(version, 1)))
+    answer = await first.hear()
+    assert answer is not None
+    assert answer.version == version
+    welcome = Welcome.decode(answer)
+    assert isinstance(welcome, Welcome)
+    await second.say(encode(b"".join(map(bytes, joining(bytes(16)).encode()))[5:], version=version))
+    refusal = await second.hear()
+    assert refusal is not None
+    assert (refusal.version, Refusal.decode(refusal).errmsg) == (version, BAD_TOKEN)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+async def test_an_older_primary_is_refused_in_its_version(node: Node, version: int) -> None:
+    client = await node.connect()
+    hello = Nv()
+    hello.add("resource", NvType.STRING, "primary")
+    if version == 2:
+        hello.add("version", NvType.UINT8, 2)
+    await client.say(encode(hello.encode(), version=min(version, 1)))
+    answer = await client.hear()
+    assert answer is not None
+    assert (answer.version, Refusal.decode(answer).wait) == (version, True)
 
 
 @pytest.mark.parametrize(

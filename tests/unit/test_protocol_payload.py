@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import tracemalloc
 import zlib
 
 import pytest
@@ -62,17 +64,76 @@ def test_sha256_is_sent_whole() -> None:
 
 
 @pytest.mark.parametrize("checksum", Checksum)
-@pytest.mark.parametrize("data", [bytes(512), b"x" * 512])
-def test_what_was_packed_is_unpacked(data: Buffer, checksum: Checksum) -> None:
-    packed = pack(data, Compression.HOLE, checksum)
-    payload = unpack(nv_of(packed), packed.data, 512)
-    assert payload.length == 512
+@pytest.mark.parametrize("compression", [Compression.HOLE, Compression.LZF])
+@pytest.mark.parametrize("data", [bytes(4096), b"x" * 4096, memoryview(bytearray(b"y" * 4096))])
+def test_what_was_packed_is_unpacked(data: Buffer, compression: Compression, checksum: Checksum) -> None:
+    packed = pack(data, compression, checksum)
+    payload = unpack(nv_of(packed), memoryview(bytearray(packed.data)), 4096)
+    assert payload.length == 4096
     assert payload.data == (None if is_zero(data) else data)
 
 
-def test_lzf_cannot_be_sent_yet() -> None:
-    with pytest.raises(ValueError, match="lzf"):
-        pack(b"x" * 4096, Compression.LZF, Checksum.NONE)
+def lzf_stream(announced: int, stream: bytes) -> tuple[Nv, bytes]:
+    nv = Nv()
+    nv.add("compression", NvType.STRING, "lzf")
+    return nv, announced.to_bytes(4, "little") + stream
+
+
+def test_lzf_announces_the_length_before_its_stream() -> None:
+    packed = pack(b"x" * 4096, Compression.LZF, Checksum.NONE)
+    assert [name for name, _, _ in packed.fields] == ["compression", "size"]
+    assert bytes(packed.data[:4]) == (4096).to_bytes(4, "little")
+    assert len(packed.data) < 100
+
+
+@pytest.mark.parametrize("length", [512, 1024])
+def test_short_data_is_not_compressed(length: int) -> None:
+    data = b"x" * length
+    assert pack(data, Compression.LZF, Checksum.NONE).data == data
+
+
+def test_data_that_would_save_too_little_is_not_compressed() -> None:
+    data = bytes(range(256)) * 4 + random.Random(1).randbytes(3072)
+    assert pack(data, Compression.LZF, Checksum.NONE).data == data
+
+
+def test_zeros_are_a_hole_with_lzf_too() -> None:
+    assert pack(bytes(512), Compression.LZF, Checksum.CRC32) == pack_zeros(512, Checksum.CRC32)
+
+
+# A literal of one byte, then 262 times the byte before: each copy makes 264 bytes out of three.
+BOMB = b"\x00x" + b"\xe0\xff\x00" * 5000
+
+
+@pytest.mark.parametrize(
+    ("announced", "stream", "reason"),
+    [
+        (4097, BOMB, "4097 bytes, 4096 are allowed"),
+        (0xFFFFFFFF, BOMB, "4294967295 bytes, 4096 are allowed"),
+        (4096, BOMB, "does not unfold to the 4096 bytes"),
+        (4096, b"\x00x", "does not unfold to the 4096 bytes"),
+        (0, b"\x00x", "does not unfold to the 0 bytes"),
+        (4096, b"\xff\xff\xff", "does not unfold"),
+        (4096, b"\x1fabc", "does not unfold"),
+        (4096, b"", "does not unfold"),
+    ],
+)
+def test_an_lzf_stream_that_is_damaged_or_too_long_is_refused(announced: int, stream: bytes, reason: str) -> None:
+    nv, data = lzf_stream(announced, stream)
+    with pytest.raises(ProtocolError, match=reason):
+        unpack(nv, data, 4096)
+
+
+def test_an_lzf_bomb_makes_nothing_longer_than_what_is_allowed() -> None:
+    nv, data = lzf_stream(1 + 264 * 5000, BOMB)
+    assert unpack(nv, data, 2 << 20).data == b"x" * (1 + 264 * 5000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError):
+            unpack(nv, data, 4096)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +143,6 @@ def test_lzf_cannot_be_sent_yet() -> None:
         ("hash", (NvType.STRING, "1234"), "does not match"),
         ("checksum", (NvType.STRING, "md5"), "checksum 'md5'"),
         ("checksum", (NvType.STRING, "none"), "checksum 'none'"),
-        ("compression", (NvType.STRING, "lzf"), "compression 'lzf'"),
         ("compression", (NvType.STRING, "zip"), "compression 'zip'"),
     ],
 )

@@ -125,16 +125,30 @@ def test_a_change_of_state_that_makes_no_sense_is_refused(state: int, generation
         (frame_of(("cmd", NvType.UINT8, 0), SEQ), "without a known command"),
         (frame_of(("cmd", NvType.UINT8, 7), SEQ), "without a known command"),
         (frame_of(("cmd", NvType.UINT16, 1), SEQ), "without a known command"),
-        (frame_of(CMD, OFFSET, LENGTH), "without a sequence number"),
-        (frame_of(CMD, ("seq", NvType.UINT64, 0), OFFSET, LENGTH), "without a sequence number"),
         (frame_of(CMD, SEQ, OFFSET, LENGTH), "without data"),
-        (frame_of(CMD, SEQ, OFFSET, LENGTH, data=bytes(1024)), "for 512 bytes with 1024"),
-        (frame_of(CMD, SEQ, OFFSET, data=bytes(512)), "for None bytes with 512"),
+        (frame_of(CMD, SEQ, OFFSET, LENGTH, data=bytes(1024)), "1024 bytes, 512 are allowed"),
+        (frame_of(CMD, SEQ, OFFSET, LENGTH, data=bytes(100)), "for 512 bytes with 100"),
     ],
 )
 def test_a_stream_that_cannot_be_trusted_is_dropped(frame: Frame, reason: str) -> None:
     with pytest.raises(ProtocolError, match=reason):
         decode_request(frame, MAX_REQUEST)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frame_of(CMD, OFFSET, LENGTH, data=bytes(512)),
+        frame_of(CMD, ("seq", NvType.UINT64, 0), OFFSET, LENGTH, data=bytes(512)),
+        frame_of(CMD, SEQ, OFFSET, data=bytes(512)),
+        frame_of(CMD, SEQ, LENGTH, data=bytes(512)),
+        frame_of(CMD, SEQ, OFFSET, ("length", NvType.UINT64, 0), data=bytes(512)),
+        frame_of(CMD, SEQ, OFFSET, ("length", NvType.UINT64, 1 << 60), data=bytes(512)),
+        frame_of(("cmd", NvType.UINT8, 4)),
+    ],
+)
+def test_a_request_that_lacks_something_is_answered_with_an_error(frame: Frame) -> None:
+    assert validate_request(decode_request(frame, MAX_REQUEST), DATASIZE, MAX_REQUEST) == errno.EINVAL
 
 
 @pytest.mark.parametrize("command", [Command.READ, Command.WRITE, Command.DELETE])

@@ -51,7 +51,7 @@ async def connecting(
 
     async def start() -> Connected:
         try:
-            return await connect(listener.dial, "test", prepare, 1 << 20)
+            return await connect(listener.dial, "test", prepare, known=1, max_map=1 << 20)
         except BaseException:
             assert all(channel.closed for channel in listener.ours), "a failed attempt must not leave connections open"
             raise

@@ -15,7 +15,7 @@ from hastfs.protocol.frame import FrameReader, encode
 from hastfs.protocol.nv import Nv, NvType
 from hastfs.protocol.payload import pack
 from hastfs.protocol.replication import Request, decode_request, encode_reply
-from hastfs.resource.link import KEEPALIVE, Link, LinkLost
+from hastfs.resource.link import KEEPALIVE, ZEROING_WINDOW, Link, LinkLost
 from hastfs.volume import Buffer
 from tests.simulation.network import SimulatedChannel, connection
 
@@ -272,3 +272,87 @@ async def test_replies_after_a_drop_do_not_count(autojump_clock: MockClock) -> N
         await both.ended.wait()
         assert errors == [5, errno.ENOTCONN]
         assert both.reason == "the flush failed"
+
+
+async def test_a_deleted_range_is_written_with_zeros_too_where_deleting_promises_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked(version=2) as both:
+        errors: list[int] = []
+        both.link.delete(0, 200 * 1024, errors.append)
+        both.link.submit()
+        delete, *writes = [await both.peer.next() for _ in range(3)]
+        assert (delete.command, delete.offset, delete.length) == (Command.DELETE, 0, 200 * 1024)
+        assert [(request.command, request.offset, request.length) for request in writes] == [
+            (Command.WRITE, 0, 128 * 1024),
+            (Command.WRITE, 128 * 1024, 72 * 1024),
+        ]
+        assert all(request.payload is not None and request.payload.data is None for request in writes)
+        both.peer.say(encode_reply(delete.seq, error=45))  # not every disk can; that does not matter
+        both.peer.say(encode_reply(writes[0].seq))
+        await trio.sleep(1)
+        assert errors == []
+        both.peer.say(encode_reply(writes[1].seq))
+        await trio.sleep(1)
+        assert errors == [0]
+
+
+async def test_our_own_nodes_delete_without_more(autojump_clock: MockClock) -> None:
+    async with linked() as both:
+        errors: list[int] = []
+        both.link.delete(0, 200 * 1024, errors.append)
+        both.link.submit()
+        request = await both.peer.next()
+        assert both.link.waiting == 1
+        both.peer.say(encode_reply(request.seq, error=5))
+        await trio.sleep(1)
+        assert errors == [5]
+
+
+async def test_zeros_over_terabytes_are_written_a_few_at_a_time(autojump_clock: MockClock) -> None:
+    async with linked(version=2) as both:
+        errors: list[int] = []
+        both.link.write_zeros(0, 1 << 40, errors.append)
+        both.link.submit()
+        for _ in range(300):
+            assert both.link.waiting <= ZEROING_WINDOW
+            both.peer.say(encode_reply((await both.peer.next()).seq))
+        both.link.drop("enough")
+        await both.ended.wait()
+        assert errors == [errno.ENOTCONN]
+
+
+@pytest.mark.parametrize("error", [errno.ENOTTY, errno.EOPNOTSUPP, 45])
+async def test_an_original_s_disk_that_knows_no_flush_is_no_failure_and_said_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    async with linked(version=2) as both:
+        errors: list[int] = []
+        for _ in range(2):
+            both.link.flush(errors.append)
+            both.link.submit()
+            both.peer.say(encode_reply((await both.peer.next()).seq, error=error))
+            await trio.sleep(1)
+        assert errors == [0, 0]
+        assert caplog.text.count("cannot be flushed") == 1
+
+
+@pytest.mark.parametrize(("version", "error"), [(2, errno.EIO), (3, errno.EOPNOTSUPP), (3, errno.EIO)])
+async def test_a_flush_that_fails_is_a_failure(autojump_clock: MockClock, version: int, error: int) -> None:
+    async with linked(version) as both:
+        errors: list[int] = []
+        both.link.flush(errors.append)
+        both.link.submit()
+        both.peer.say(encode_reply((await both.peer.next()).seq, error=error))
+        await trio.sleep(1)
+        assert errors == [error]
+
+
+async def test_data_that_was_not_asked_for_drops_the_link(autojump_clock: MockClock) -> None:
+    async with linked() as both:
+        both.link.write(0, b"x" * 512, lambda _: None)
+        both.link.submit()
+        request = await both.peer.next()
+        both.peer.say(encode_reply(request.seq, packed=pack(b"x" * 512, Compression.NONE, Checksum.NONE)))
+        await both.ended.wait()
+        assert "512 bytes, 0 are allowed" in both.reason

@@ -49,7 +49,7 @@ class Primary:
         self.disk = disk
         self.error: BaseException | None = None
         self.ended = trio.Event()
-        self._reader = FrameReader(4096, 1 << 20)
+        self.reader = FrameReader(4096, 1 << 20)
 
     def say(self, *frames: list[Buffer]) -> None:
         """All in one packet."""
@@ -57,7 +57,7 @@ class Primary:
 
     async def reply(self) -> Reply:
         with trio.fail_after(60):
-            return decode_reply(await receive_frame(self.replies, self._reader), 1 << 20)
+            return decode_reply(await receive_frame(self.replies, self.reader), 1 << 20)
 
 
 def joining(**changes: object) -> Joining:
@@ -72,7 +72,9 @@ def joining(**changes: object) -> Joining:
 
 
 @asynccontextmanager
-async def serving(disk: SimulatedDisk | None = None, *, step3: Joining | None = None) -> AsyncIterator[Primary]:
+async def serving(
+    disk: SimulatedDisk | None = None, *, step3: Joining | None = None, version: int = 3
+) -> AsyncIterator[Primary]:
     disk = disk or SimulatedDisk(RESOURCE, SIZE)
     requests, outgoing = connection()
     replies, incoming = connection()
@@ -80,7 +82,7 @@ async def serving(disk: SimulatedDisk | None = None, *, step3: Joining | None = 
     async with trio.open_nursery() as nursery:
         component = SimulatedComponent(disk, nursery)
         engine = Secondary(
-            resource_config(), component, disk.metadata, disk.map, outgoing=outgoing, incoming=incoming, version=3
+            resource_config(), component, disk.metadata, disk.map, outgoing=outgoing, incoming=incoming, version=version
         )
 
         async def serve() -> None:
@@ -213,6 +215,44 @@ async def test_a_request_outside_the_data_is_refused_and_the_link_goes_on(
         assert (await primary.reply()).error == 0
 
 
+async def test_a_refused_memsync_write_gets_both_answers(autojump_clock: MockClock) -> None:
+    """The original's primary ends if it gets but one."""
+    async with served() as primary:
+        primary.say(write(1, 100, memsync=True))
+        assert await primary.reply() == Reply(1, True, 0, None)
+        assert await primary.reply() == Reply(1, False, errno.EINVAL, None)
+
+
+async def test_a_request_without_a_number_is_refused_and_the_link_goes_on(autojump_clock: MockClock) -> None:
+    async with served() as primary:
+        primary.say(_request(cmd=Command.READ, offset=0, length=512), write(2, 0))
+        answer = await receive_frame(primary.replies, primary.reader)
+        assert list(answer.nv) == [("seq", NvType.UINT64, 0), ("error", NvType.INT16, errno.EINVAL)]
+        assert (await primary.reply()).error == 0
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_requests_may_have_1_mib_whatever_the_version(autojump_clock: MockClock, version: int) -> None:
+    """Newer releases of the original send that much, and ignore it if a write is refused."""
+    disk = SimulatedDisk(RESOURCE, 2 << 20)
+    async with serving(disk, version=version) as primary:
+        await receive_frame(primary.requests, FrameReader(4096, 1 << 20))
+        primary.say(write(1, 512, b"x" * (1 << 20)))
+        assert (await primary.reply()).error == 0
+        primary.say(encode_request(Command.READ, 2, 512, 1 << 20))
+        payload = (await primary.reply()).payload
+        assert payload is not None
+        assert payload.data == b"x" * (1 << 20)
+
+
+async def test_a_primary_that_knows_no_keepalive_may_be_silent(autojump_clock: MockClock) -> None:
+    async with serving(version=0) as primary:
+        await receive_frame(primary.requests, FrameReader(4096, 1 << 20))
+        await trio.sleep(10 * SILENCE)
+        primary.say(write(1, 0))
+        assert (await primary.reply()).error == 0
+
+
 @pytest.mark.parametrize(("offset", "length"), [(0, 0), (0, 100), (0, (1 << 20) + 512)])
 async def test_a_read_of_an_impossible_length_is_refused(autojump_clock: MockClock, offset: int, length: int) -> None:
     async with served() as primary:
@@ -234,7 +274,6 @@ def _request(**fields: int) -> list[Buffer]:
         pytest.param(encode(Nv().encode(), version=3), id="version 3 in the head"),
         pytest.param(_request(seq=1, offset=0, length=512), id="no cmd"),
         pytest.param(_request(cmd=99, seq=1, offset=0, length=512), id="unknown cmd"),
-        pytest.param(_request(cmd=Command.READ, seq=0, offset=0, length=512), id="seq 0"),
         pytest.param(_request(cmd=Command.WRITE, seq=1, offset=0, length=512), id="write without data"),
         pytest.param(_request(cmd=Command.STATE, seq=1), id="state without a state"),
         pytest.param(
