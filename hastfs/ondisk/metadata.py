@@ -23,12 +23,15 @@ _NO_GENERATIONS: Final = Generations()
 _CRC_HEAD: Final = encode_entry("crc", NvType.UINT32, 0)[:-8]
 _CRC_SIZE: Final = len(_CRC_HEAD) + 8
 _OURS: Final = ("serial", "generation", "state", "crc")
+_VIRGIN: Final = 3  # `state` of a virgin component that was written to; the other values are those of Consistency
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """Sizes and offsets in bytes. `resuid` identifies the pair, 0 before the first connect or write; `localcnt` and
-    `remotecnt` are HAST's counters; `serial` is raised with every write of ours, 0 if the original wrote it."""
+    `remotecnt` are HAST's counters; `serial` is raised with every write of ours, 0 if the original wrote it.
+    `virgin`: written to, but no other node was ever told of it: all that was written is in the map. Such data is
+    consistent."""
 
     resource: str
     datasize: int
@@ -42,6 +45,7 @@ class Metadata:
     serial: int = 0
     generations: Generations = _NO_GENERATIONS
     consistency: Consistency = Consistency.CONSISTENT
+    virgin: bool = False
 
     @property
     def mapsize(self) -> int:
@@ -75,7 +79,7 @@ def _encode(metadata: Metadata, prevrole: Role) -> bytes:
     nv.add("prevrole", NvType.STRING, prevrole.word)
     nv.add("serial", NvType.UINT64, metadata.serial)
     nv.add("generation", NvType.UINT64_ARRAY, metadata.generations.as_tuple())
-    nv.add("state", NvType.UINT8, metadata.consistency)
+    nv.add("state", NvType.UINT8, _VIRGIN if metadata.virgin else metadata.consistency)
     body = nv.encode()
     return body + encode_entry("crc", NvType.UINT32, crc32c(body))
 
@@ -124,7 +128,8 @@ def _from_nv(nv: Nv) -> Metadata:
             prevrole=Role.from_word(word),
             serial=nv.get_int("serial", NvType.UINT64) or 0,
             generations=_NO_GENERATIONS if generations is None else Generations.from_tuple(generations),
-            consistency=Consistency.CONSISTENT if state is None else Consistency(state),
+            consistency=Consistency.CONSISTENT if state in (None, _VIRGIN) else Consistency(state),
+            virgin=state == _VIRGIN,
         )
     except ValueError as error:
         raise MetadataError(f"damaged: {error}") from None

@@ -19,7 +19,7 @@ from hastfs.volume import Buffer
 
 async def admit(
     channel: Channel, config: ResourceConfig, metastore: Metastore, layout: Layout, *, joining: Joining, version: int
-) -> None:
+) -> Verdict:
     """Judges the primary and sends it our terms. Raises SplitBrain or another HastError after a refusal, OSError."""
     metadata = metastore.metadata
     versioned = version >= 3 and joining.generations is not None
@@ -39,6 +39,7 @@ async def admit(
     await _write_down(verdict, metastore, joining, versioned=versioned)
     terms = _terms(verdict, metastore, layout, virgin=ours.virgin, versioned=versioned)
     await send_frame(channel, for_version(terms.encode(config.compression, config.checksum), version))
+    return verdict
 
 
 async def _write_down(verdict: Verdict, metastore: Metastore, joining: Joining, *, versioned: bool) -> None:
@@ -53,6 +54,8 @@ async def _write_down(verdict: Verdict, metastore: Metastore, joining: Joining, 
         changes = {"resuid": joining.resuid, "prevrole": Role.SECONDARY}
     if versioned and verdict.scope is Scope.NOTHING:
         changes["generations"] = joining.generations
+        if joining.localcnt:  # the primary was written to: what its map says is still to come
+            changes["consistency"] = Consistency.INCONSISTENT
     elif versioned and verdict.scope is Scope.EVERYTHING and verdict.source is SyncSource.PRIMARY:
         changes["consistency"] = Consistency.INCONSISTENT
     if changes:

@@ -95,6 +95,7 @@ def _diverged(metadata: Metadata) -> Metadata:
     return dataclasses.replace(
         metadata,
         resuid=metadata.resuid or random_id(),
+        virgin=metadata.virgin or not metadata.resuid,
         localcnt=metadata.localcnt + 1,
         generations=metadata.generations.diverge(random_id()),
     )

@@ -28,7 +28,7 @@ FIRST_WAIT = 2.0
 """Seconds a starting primary waits for an answer of the other node before it goes on alone."""
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 10.0
-"""Seconds between attempts to connect: doubled each time (the original: always 10)."""
+"""Seconds between attempts to connect: doubled each time, until a link was good (the original: always 10)."""
 
 _FIRST_KNOWN = 1
 """The version every peer is taken to speak at first; only the very first release of the original speaks but 0."""
@@ -135,6 +135,14 @@ class Connector:
             timeout=self._config.timeout,
         )
         synchronizer = Synchronizer(self._replica, link, connected.terms, self._notify)
+        since = trio.current_time()
+        try:
+            await self._serve(link, connected, synchronizer)
+        finally:
+            if synchronizer.agreed or trio.current_time() - since > LONGEST_DELAY:
+                self._delay = FIRST_DELAY
+
+    async def _serve(self, link: Link, connected: Connected, synchronizer: Synchronizer) -> None:
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run, lambda: self._lost(synchronizer))
@@ -144,7 +152,6 @@ class Connector:
 
     def _connected(self, version: int) -> None:
         self._reported = ""
-        self._delay = FIRST_DELAY
         log.info("Connected to %s.", self._peer)
         if self._config.replication is Replication.MEMSYNC and version < MEMSYNC_SINCE:
             log.warning(
@@ -164,13 +171,15 @@ class Connector:
     # -- the handshake's decisions ---------------------------------------------------------------------------------
 
     async def _prepare(self, version: int, token: bytes) -> Joining:
-        """Who we are. The very first time, the pair gets its identity now, durably before anyone hears of it."""
+        """Who we are. The very first time, the pair gets its identity now, durably before anyone hears of it.
+
+        Only that time the other node is told `virgin`: it may be the same as we are but for what our map says.
+        """
         metastore = self._replica.metastore
-        metadata = metastore.metadata
-        virgin = not metadata.resuid
+        virgin = _is_virgin(metastore.metadata)
         if virgin:
             await metastore.revise(_identified)
-            metadata = metastore.metadata
+        metadata = metastore.metadata
         return Joining(
             self._config.name,
             token,
@@ -256,9 +265,15 @@ class Connector:
             await replica.metastore.update(consistency=Consistency.INCONSISTENT)
 
 
+def _is_virgin(metadata: Metadata) -> bool:
+    return metadata.virgin or not metadata.resuid
+
+
 def _identified(metadata: Metadata) -> Metadata:
-    """With the identity of a new pair, unless a first write alone has given it one meanwhile."""
-    if metadata.resuid:
-        return metadata
-    generations = metadata.generations.diverge(random_id()).rejoined()
-    return dataclasses.replace(metadata, resuid=random_id(), generations=generations)
+    """With the identity of a new pair, if a first write alone has not given it one; no longer virgin."""
+    generations = metadata.generations
+    if not metadata.resuid:
+        generations = generations.diverge(random_id())
+    return dataclasses.replace(
+        metadata, resuid=metadata.resuid or random_id(), generations=generations.rejoined(), virgin=False
+    )

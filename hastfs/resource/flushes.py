@@ -75,8 +75,10 @@ class Flush:
                 self._end(0)
                 return
             link.drop(f"the other node cannot flush its disk ({os.strerror(self._remote_error)})")
-            if not replica.stale:
-                replica.alone.want()
+            if replica.stale:  # that was the only good copy
+                self._end(errno.EIO)
+                return
+            replica.alone.want()
         if replica.stale:
             self.issue()
             replica.submit()

@@ -16,7 +16,7 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import ComponentError, ProtocolError
-from hastfs.model import MAX_REQUEST, Command, Consistency
+from hastfs.model import MAX_REQUEST, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader, for_version
@@ -71,6 +71,7 @@ class Secondary:
         self._version = version
         self._ranges = RangeLock()
         self._map_is_ours = True
+        self._is_source = False  # whether the primary is being brought up to date from here
         self._in_batch = False
         self._changing = 0  # writes and discards that are not answered
         self._quiet = Wakeup()
@@ -97,7 +98,10 @@ class Secondary:
     async def agree(self, joining: Joining) -> None:
         """The handshake's decisions. Raises SplitBrain or another HastError after a refusal."""
         layout = self._component.layout
-        await admit(self._requests, self._config, self._metastore, layout, joining=joining, version=self._version)
+        verdict = await admit(
+            self._requests, self._config, self._metastore, layout, joining=joining, version=self._version
+        )
+        self._is_source = verdict.source is SyncSource.SECONDARY
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -293,15 +297,20 @@ class Secondary:
             self._reply(request.seq, errno.EIO)
             return
         await self._metastore.update(consistency=request.state.consistency, generations=request.state.generations)
+        self._is_source = False
         self._reply(request.seq)
 
     async def _own_up(self) -> None:
-        """A write or flush that failed leaves a gap in this copy: on record here before the primary hears of it."""
+        """A write or flush that failed leaves a gap in this copy: on record here before the primary hears of it.
+
+        Not if this is the only good copy: then what failed here was not done at all, and the primary says so.
+        """
         while True:
             await self._failed.wait()
             failures, self._failures = self._failures, []
             try:
-                await self._metastore.update(consistency=Consistency.INCONSISTENT)
+                if not self._is_source:
+                    await self._metastore.update(consistency=Consistency.INCONSISTENT)
             except ComponentError as error:
                 log.error("%s", error)
             for request, error_number in failures:

@@ -47,7 +47,8 @@ class Synchronizer:
         self._notify = notify
         self._cursor = 0
         self._failed = False
-        self._told = False
+        self.agreed = False
+        """Whether all is copied, and both nodes have written down that they are the same."""
         self._running = False
 
     async def run(self) -> None:
@@ -78,7 +79,7 @@ class Synchronizer:
         """Copies all that is out of sync, ascending."""
         if not self._running:
             self._running = True
-            self._told = False
+            self.agreed = False
             self._notify(Event.SYNCSTART)
             log.info("Synchronization started. %d bytes to go.", self._replica.map.pending() * self._replica.extentsize)
         self._cursor = 0
@@ -163,7 +164,7 @@ class Synchronizer:
     async def _agree(self) -> bool:
         """All is copied: make it durable on both nodes and write down that they are the same. False: not yet."""
         replica = self._replica
-        if self._told:
+        if self.agreed:
             return True
         if replica.writing_alone:
             return False
@@ -174,7 +175,7 @@ class Synchronizer:
             return False
         agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
         if agreed:
-            self._told = True
+            self.agreed = True
             if self._running:
                 self._running = False
                 self._notify(Event.SYNCDONE)

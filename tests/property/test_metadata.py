@@ -16,6 +16,7 @@ U64 = st.integers(0, (1 << 64) - 1)
 @st.composite
 def metadata(draw: st.DrawFn) -> Metadata:
     layout = Layout(draw(st.integers(8192, 1 << 50)), 1 << draw(st.integers(20, 30)))
+    consistency = draw(st.sampled_from(Consistency))
     return Metadata(
         resource=draw(st.text("abcdefghijklmnopqrstuvwxyz0123456789.-_", min_size=1, max_size=100)),
         datasize=layout.datasize,
@@ -28,7 +29,8 @@ def metadata(draw: st.DrawFn) -> Metadata:
         prevrole=draw(st.sampled_from(Role)),
         serial=draw(U64),
         generations=Generations(draw(U64), draw(U64), (draw(U64), draw(U64))),
-        consistency=draw(st.sampled_from(Consistency)),
+        consistency=consistency,
+        virgin=consistency is Consistency.CONSISTENT and draw(st.booleans()),
     )
 
 

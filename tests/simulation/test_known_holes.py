@@ -8,7 +8,8 @@ from trio.testing import MockClock
 
 from hastfs.errors import ComponentError, DataError
 from hastfs.model import Consistency, Replication
-from tests.simulation.node import BLOCK, EXTENT, agreed, connected, pair, primary_out_of_date, until
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.node import BLOCK, EXTENT, RESOURCE, agreed, connected, pair, primary_out_of_date, until
 
 
 @pytest.mark.parametrize("mode", list(Replication))
@@ -148,8 +149,10 @@ async def test_without_a_peer_dirty_returns_to_what_is_really_out_of_sync_when_b
 
 async def test_a_fresh_node_that_was_let_in_but_got_nothing_yet_does_not_look_equal(autojump_clock: MockClock) -> None:
     async with pair() as (a, b):
-        await a.become_primary()
+        await connected(a, b)
         await a.write(0, BLOCK)
+        await b.crash()
+        b.disk = SimulatedDisk(RESOURCE, 256 * 1024, EXTENT)
         b.become_secondary()
         a.disk.latency["durable"] = 1000.0
         await until(lambda: b.disk.metadata.resuid != 0)

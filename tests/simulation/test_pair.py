@@ -8,7 +8,8 @@ from trio.testing import MockClock
 
 from hastfs.errors import BusyError, DataError
 from hastfs.model import Replication
-from tests.simulation.node import BLOCK, connected, in_sync, pair, until
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.node import BLOCK, EXTENT, RESOURCE, agreed, connected, in_sync, linked, pair, until
 
 
 @pytest.mark.parametrize("mode", list(Replication))
@@ -299,14 +300,73 @@ async def test_discarded_ranges_read_as_zeros_on_both_nodes(autojump_clock: Mock
         assert a.disk.data[: len(expected)] == b.disk.data[: len(expected)] == bytes(expected)
 
 
-async def test_a_full_sync_brings_a_fresh_secondary_up_to_date(autojump_clock: MockClock) -> None:
+async def test_a_full_sync_brings_a_secondary_that_was_made_anew_up_to_date(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        await a.write(12288, BLOCK)
+        await b.crash()
+        b.disk = SimulatedDisk(RESOURCE, 256 * 1024, EXTENT, 4)
+        b.disk.content[b.disk.layout.localoff + 512] = 7  # something old
+        b.become_secondary()
+        await until(lambda: agreed(a, b))
+        assert b.disk.data == a.disk.data
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_primary_that_wrote_before_it_ever_connected_sends_what_it_wrote(
+    autojump_clock: MockClock, restarted: bool
+) -> None:
+    """The original does the same: both components are fresh, and the map has all that happened since."""
     async with pair() as (a, b):
         await a.become_primary()
         await a.write(12288, BLOCK)
-        b.disk.content[b.disk.layout.localoff + 512] = 7  # something old
+        if restarted:
+            await a.crash()
+            await a.become_primary()
+            await a.write(20480, BLOCK)
         b.become_secondary()
-        await until(lambda: in_sync(a) and b.disk.metadata.generations == a.disk.metadata.generations)
+        await until(lambda: agreed(a, b))
         assert b.disk.data == a.disk.data
+        assert b.secondary is not None
+        assert b.secondary.status().stats["stat_write"] == (2 if restarted else 1)
+
+
+async def test_a_fresh_node_that_did_not_get_all_of_the_first_sync_is_not_made_primary(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b):
+        await a.become_primary()
+        await a.write(12288, BLOCK)
+        b.disk.latency["write"] = 5.0
+        b.become_secondary()
+        await until(lambda: linked(a))
+        a.reachable = False
+        await a.crash()
+        await b.crash()
+        b.disk.latency.clear()
+        with pytest.raises(DataError, match="inconsistent"):
+            await b.become_primary()
+        a.reachable = True
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: agreed(a, b))
+        assert b.disk.data == a.disk.data
+        assert await a.read(12288, 4096) == BLOCK
+
+
+async def test_two_nodes_that_both_wrote_before_they_ever_connected_refuse_each_other(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b):
+        await b.become_primary()
+        await b.write(0, BLOCK)
+        await b.stop()
+        b.become_secondary()
+        await a.become_primary()
+        await a.write(12288, BLOCK)
+        await trio.sleep(30)
+        assert not linked(a)
+        assert "Resource unique ID mismatch" in str(b.errors[-1])
 
 
 async def test_a_clean_stop_leaves_a_clean_map(autojump_clock: MockClock) -> None:

@@ -11,7 +11,8 @@ from trio.testing import MockClock
 
 from hastfs.protocol.handshake import Terms
 from hastfs.resource import admission
-from tests.simulation.node import BLOCK, EXTENT, agreed, pair, until
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.node import BLOCK, EXTENT, RESOURCE, agreed, connected, linked, pair, primary_out_of_date, until
 
 
 async def test_a_first_write_during_the_first_handshake_does_not_give_the_pair_a_second_identity(
@@ -43,8 +44,10 @@ async def test_a_secondary_that_asks_for_less_than_the_verdict_gets_everything(
 
     monkeypatch.setattr(admission, "_terms", lying)
     async with pair() as (a, b):
-        await a.become_primary()
+        await connected(a, b)
         await a.write(0, BLOCK)
+        await b.crash()
+        b.disk = SimulatedDisk(RESOURCE, 256 * 1024, EXTENT)
         b.disk.content[b.disk.layout.localoff + 5 * EXTENT] = 7  # something old
         b.become_secondary()
         await until(lambda: agreed(a, b))
@@ -96,4 +99,39 @@ async def test_a_write_that_fails_while_the_nodes_agree_is_not_taken_for_consist
         b.disk.failing.clear()
         b.disk.latency.clear()
         await until(lambda: agreed(a, b) and b.disk.consistent)
+        assert a.disk.data == b.disk.data
+
+
+async def test_the_only_good_copy_that_fails_a_write_stays_the_good_copy(autojump_clock: MockClock) -> None:
+    """Otherwise there is none: the primary is in the middle of a resync from it."""
+    async with pair() as (a, b):
+        await primary_out_of_date(a, b, 8)
+        b.disk.latency["read"] = 1.0
+        await a.become_primary()
+        await until(lambda: linked(a))
+        b.disk.failing["write"] = 5
+        assert await a.write(20 * EXTENT, BLOCK) == 5
+        b.disk.failing.clear()
+        a.cut()
+        b.disk.latency.clear()
+        await until(lambda: agreed(a, b))
+        assert b.disk.consistent
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_flush_that_the_only_good_copy_refuses_is_an_error_and_no_endless_retry(
+    autojump_clock: MockClock,
+) -> None:
+    async with pair() as (a, b):
+        await primary_out_of_date(a, b, 3)
+        b.disk.failing["flush"] = 5
+        b.disk.latency["read"] = 1.0
+        await a.become_primary()
+        await until(lambda: linked(a))
+        assert await a.flush() == 5
+        connects = a.events.count("connect")
+        await trio.sleep(120)
+        assert a.events.count("connect") - connects <= 15  # it backs off
+        b.disk.failing.clear()
+        await until(lambda: agreed(a, b))
         assert a.disk.data == b.disk.data
