@@ -8,6 +8,7 @@ crash at any moment leaves is for the next start's map and counters to mend.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import logging
 import os
@@ -33,6 +34,9 @@ from hastfs.resource.waiting import plain_errors
 log = logging.getLogger(__name__)
 
 _PR_SET_IO_FLUSHER = 57  # linux/prctl.h, since Linux 5.6
+
+# The first name look-up would load this codec from disk: too late, where Python is in a place that only root may see.
+codecs.lookup("idna")
 
 _TEMPORARY = (os.EX_OSERR, os.EX_TEMPFAIL)
 
