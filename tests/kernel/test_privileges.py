@@ -208,6 +208,11 @@ def test_nothing_that_takes_privileges_is_left(user: pwd.struct_passwd, scratch:
     assert outcome(process) == (0, "", "")
 
 
+def test_the_groups_that_hastd_was_started_with_go(ids: tuple[int, int]) -> None:
+    process = start("print(os.getgroups())\ndrop()\nprint(os.getgroups())", *("setpriv", "--groups", "4,24"))
+    assert outcome(process) == (0, "[4, 24]\n[]\n", "")
+
+
 def test_root_without_the_user_has_no_more_than_its_name(no_user: None, scratch: Path) -> None:
     private = scratch / "private"
     private.mkdir(mode=0o700)
