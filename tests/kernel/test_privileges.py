@@ -267,6 +267,43 @@ def test_a_syslog_that_was_started_anew_is_found_and_names_are_looked_up(ids: tu
         assert second.recv(1000).decode().endswith("[INFO] Here again.\0")
 
 
+def test_a_block_device_is_written_flushed_and_zeroed_by_descriptor(ids: tuple[int, int], scratch: Path) -> None:
+    with (scratch / "disk").open("wb") as file:
+        file.truncate(32 * MIB)
+    device = machine.run("losetup", "-f", "--show", scratch / "disk").stdout.strip()
+    try:
+        process = start(
+            f"""
+            import trio
+            from hastfs.config.parser import parse
+            from hastfs.resource.provision import create, open_component
+            from hastfs.resource.waiting import data_of, finished
+
+            async def serve():
+                component = opened.component()
+                assert await finished(lambda done: component.write(0, bytes([1]) * 16384, done)) == 0
+                assert await finished(lambda done: component.zero(0, 4096, done, allocated=False)) == 0
+                assert await finished(lambda done: component.zero(4096, 4096, done, allocated=True)) == 0
+                assert await finished(component.flush) == 0
+                assert await finished(lambda done: component.write_durable([(4096, bytes(512))], done)) == 0
+                expected = bytes(8192) + bytes([1]) * 8192
+                assert await data_of(lambda done: component.read(0, 16384, done)) == (0, expected)
+                component.close()
+
+            text = "resource disk {{ on here {{ local {device} remote none }} }}"
+            config = parse(text, "hast.conf", ["here"]).resources["disk"]
+            create(config, extentsize=1 << 20, keepdirty=4, mediasize=None)
+            opened = open_component(config)
+            drop()
+            refused(os.open, {device!r}, os.O_RDWR) if os.getuid() else None
+            trio.run(serve)
+            """
+        )
+        assert outcome(process) == (0, "", "")
+    finally:
+        machine.release(scratch)
+
+
 def _syslog(path: Path) -> socket.socket:
     """As reachable as /dev/log."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
