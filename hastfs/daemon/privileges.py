@@ -109,7 +109,7 @@ def drop(keep: Iterable[Capability] = ()) -> None:
         expected = _expected(_own(), user, kept)
         _give_up(user, kept)
         found = _own()
-        threads = len(os.listdir("/proc/self/task"))
+        threads = _threads()
     except OSError as error:
         raise SystemFailure(
             f"Unable to drop privileges: {error.strerror}. Start hastd as root with all capabilities, and with /proc."
@@ -129,6 +129,10 @@ def _user() -> pwd.struct_passwd | None:
 def _own() -> Held:
     with open("/proc/self/status") as file:
         return parse(file.read())
+
+
+def _threads() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 def _expected(before: Held, user: pwd.struct_passwd | None, kept: int) -> Held:

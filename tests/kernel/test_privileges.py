@@ -313,6 +313,22 @@ def _syslog(path: Path) -> socket.socket:
     return listener
 
 
+def test_a_thread_that_was_started_before_is_not_forgotten(ids: tuple[int, int]) -> None:
+    process = start(
+        """
+        import threading
+        end = threading.Event()
+        threading.Thread(target=end.wait).start()
+        try:
+            drop()
+        except SystemFailure as error:
+            print("in 2 threads" in str(error))
+        end.set()
+        """
+    )
+    assert outcome(process) == (0, "True\n", "")
+
+
 def test_a_hastd_that_cannot_drop_privileges_is_told_so(no_user: None) -> None:
     process = start(
         """
