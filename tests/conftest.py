@@ -18,7 +18,7 @@ settings.register_profile(
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-KERNEL_TOOLS = ("fio", "ip", "losetup", "mkfs.ext4", "e2fsck", "mount", "umount")
+KERNEL_TOOLS = ("fio", "ip", "losetup", "mkfs.ext4", "e2fsck", "mount", "umount", "useradd", "userdel", "setpriv")
 
 
 def what_is_missing_for_kernel_tests() -> str:

@@ -15,7 +15,7 @@ from hastfs.cli import options, output
 from hastfs.cli.options import DaemonOptions, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
-from hastfs.daemon import leftovers, logs, sockets
+from hastfs.daemon import leftovers, logs, privileges, sockets
 from hastfs.daemon.daemonize import detach
 from hastfs.daemon.launcher import ProcessLauncher
 from hastfs.daemon.logs import LogSettings
@@ -76,6 +76,7 @@ def _serve(
     serving: Callable[[], None],
 ) -> int:
     try:
+        log.info("%s", privileges.outlook())
         launcher = ProcessLauncher(ProcessStarter())
         leftovers.clear(config)
         trio.run(Supervisor(config, launcher, settings).run, listeners, control, serving)

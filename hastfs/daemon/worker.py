@@ -1,11 +1,14 @@
 """The worker process: one resource's engine, and on a primary the lane that serves its image.
 
+It opens its component as root, gives up every privilege, and only then starts to serve.
+
 It ends by itself when its supervisor is gone, when the image is unmounted, and when a secondary's link ends; what a
 crash at any moment leaves is for the next start's map and counters to mend.
 """
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import logging
 import os
@@ -17,19 +20,23 @@ from functools import partial
 import trio
 from setproctitle import setproctitle
 
-from hastfs.daemon import logs
+from hastfs.daemon import logs, privileges
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, Ready, StatusAnswer, Stop
 from hastfs.errors import HastError
 from hastfs.frontend import session
 from hastfs.resource import primary, secondary
 from hastfs.resource.events import Event
+from hastfs.resource.provision import Opened, open_component
 from hastfs.resource.status import Status
 from hastfs.resource.waiting import plain_errors
 
 log = logging.getLogger(__name__)
 
 _PR_SET_IO_FLUSHER = 57  # linux/prctl.h, since Linux 5.6
+
+# The first name look-up would load this codec from disk: too late, where Python is in a place that only root may see.
+codecs.lookup("idna")
 
 _TEMPORARY = (os.EX_OSERR, os.EX_TEMPFAIL)
 
@@ -45,10 +52,13 @@ def main(job: Job) -> None:
         signal.signal(number, signal.SIG_IGN)
     setproctitle(f"hastd: {job.config.name} ({job.role.word})")
     logs.setup(job.logs, resource=job.config.name, role=job.role.word)
-    _be_io_flusher()
     link = LinkEnd(job.link)
     try:
-        trio.run(_work, job, link)
+        # Privileges belong to threads: none may be started before they are dropped. What needs them comes first.
+        opened = open_component(job.config)
+        _be_io_flusher()
+        privileges.drop(privileges.needed_by_primary(job.config) if isinstance(job, PrimaryJob) else ())
+        trio.run(_work, job, opened, link)
     except Exception as error:
         failed = _failure(error)
         link.send(failed)
@@ -77,15 +87,15 @@ class _Engine:
         self.status: Callable[[], Status] = lambda: Status("", 0, 0, 0)
 
 
-async def _work(job: Job, link: LinkEnd) -> None:
+async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
     engine = _Engine()
     with plain_errors():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, link, engine)
             if isinstance(job, PrimaryJob):
-                await _be_primary(job, engine, link)
+                await _be_primary(job, opened, engine, link)
             else:
-                await _be_secondary(job, engine, link)
+                await _be_secondary(job, opened, engine, link)
             nursery.cancel_scope.cancel()
 
 
@@ -103,10 +113,10 @@ def _notify(link: LinkEnd, event: Event) -> None:
     link.send(Happened(event.value))
 
 
-async def _be_primary(job: PrimaryJob, engine: _Engine, link: LinkEnd) -> None:
+async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     notify = partial(_notify, link)
     async with trio.open_nursery() as nursery:
-        volume = await nursery.start(partial(primary.run, job.config, force=job.force, notify=notify))
+        volume = await nursery.start(partial(primary.run, job.config, opened, force=job.force, notify=notify))
         engine.status = volume.status
         async with trio.open_nursery() as lane:
             await lane.start(partial(_serve, job, volume, engine))
@@ -124,14 +134,15 @@ async def _serve(
     engine.stopping.set()
 
 
-async def _be_secondary(job: SecondaryJob, engine: _Engine, link: LinkEnd) -> None:
+async def _be_secondary(job: SecondaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_when, engine.stopping, nursery.cancel_scope)
 
         async def serve(*, task_status: trio.TaskStatus[secondary.Secondary]) -> None:
             notify = partial(_notify, link)
-            run = partial(secondary.run, job.config, job.first, job.second, job.joining, job.version, notify=notify)
-            await run(task_status=task_status)
+            sockets = job.first, job.second
+            run = partial(secondary.run, job.config, opened, *sockets, joining=job.joining, version=job.version)
+            await run(notify=notify, task_status=task_status)
             nursery.cancel_scope.cancel()
 
         engine.status = (await nursery.start(serve)).status

@@ -171,10 +171,6 @@ class FileComponent:
 
         self._metadata_pool.submit(write, lambda result: _finish(result, done))
 
-    def read_head(self, length: int) -> bytes:
-        """The first `length` bytes of the component (metadata and map). Blocking; OSError."""
-        return os.pread(self._fd, length, 0)
-
     def close(self) -> None:
         """Gives up the lock, once what is under way in a thread is over: its descriptor must not be used again."""
         self._pool.close()

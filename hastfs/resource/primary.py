@@ -20,7 +20,7 @@ from hastfs.resource.connecting import Dial, dialer
 from hastfs.resource.connector import Connector
 from hastfs.resource.events import Notify
 from hastfs.resource.flushes import Flush, flush_now
-from hastfs.resource.provision import open_component
+from hastfs.resource.provision import Opened
 from hastfs.resource.reads import Read
 from hastfs.resource.replica import Replica
 from hastfs.resource.status import Status
@@ -144,23 +144,24 @@ class Primary(Replica):
 
 async def run(
     config: ResourceConfig,
+    opened: Opened,
     *,
     force: bool,
     notify: Notify,
     task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serves the resource as primary until `Primary.stop`.
+    """Serves the resource as primary until `Primary.stop`; closes the component.
 
-    Raises ComponentError or MetadataError (the component cannot be used), BusyError (it is locked, or the other node
-    is still primary), DataError (its data is inconsistent and `force` is not given).
+    Raises ComponentError (it cannot be used any more), BusyError (the other node is still primary), DataError (its data
+    is inconsistent and `force` is not given).
     """
-    opened = open_component(config)
+    component = opened.component()
     try:
-        primary = Primary(config, opened.component, opened.metadata, opened.ondisk_map)
+        primary = Primary(config, component, opened.metadata, opened.ondisk_map)
         dial: Dial | None = None
         if config.remote is not None:
             dial = dialer(config.remote, config.source, config.timeout)
         connector = Connector(primary, dial, notify, force=force)
         await primary.serve(connector, force=force, task_status=task_status)
     finally:
-        opened.component.close()
+        component.close()

@@ -22,13 +22,23 @@ log = logging.getLogger(__name__)
 class Opened:
     """A component ready for an engine: locked, its metadata checked, its map as found on disk."""
 
-    component: FileComponent
+    path: str
+    fd: int
+    layout: Layout
     metadata: Metadata
     ondisk_map: bytes
 
+    def component(self) -> FileComponent:
+        """The owner of the descriptor from now on, once. Needs a running trio loop (for the component's threads)."""
+        return FileComponent(self.path, self.fd, self.layout)
+
+    def close(self) -> None:
+        """Gives up the lock, if `component` was not called."""
+        os.close(self.fd)
+
 
 def open_component(config: ResourceConfig) -> Opened:
-    """Opens and locks the resource's component. Needs a running trio loop (for the component's threads).
+    """Opens and locks the resource's component. Blocks; it is the one step that takes the right to open it.
 
     Raises ComponentError, MetadataError (damaged, of another resource, wrong size), BusyError (locked).
     """
@@ -36,15 +46,14 @@ def open_component(config: ResourceConfig) -> Opened:
     try:
         metadata = _checked(config, read_head(fd, config.local), media_size(fd, config.local))
         layout = _layout_of(metadata)
-        component = FileComponent(config.local, fd, layout)
-        ondisk_map = component.read_head(layout.localoff)[METADATA_SIZE:]
+        ondisk_map = os.pread(fd, layout.localoff, 0)[METADATA_SIZE:]
     except OSError as error:
         os.close(fd)
         raise ComponentError(f"Unable to read {config.local}: {error.strerror}.") from error
     except HastError:
         os.close(fd)
         raise
-    return Opened(component, metadata, ondisk_map)
+    return Opened(config.local, fd, layout, metadata, ondisk_map)
 
 
 def read_metadata(config: ResourceConfig) -> Metadata:

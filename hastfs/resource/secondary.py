@@ -31,7 +31,7 @@ from hastfs.resource.events import Event, Notify, split_brain_advice
 from hastfs.resource.link import KEEPALIVE, KEEPALIVE_SINCE, STATE_SINCE, LinkLost
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.outbox import Outbox
-from hastfs.resource.provision import open_component
+from hastfs.resource.provision import Opened
 from hastfs.resource.rangelock import Range, RangeLock
 from hastfs.resource.status import Statistics, Status
 from hastfs.resource.waiting import Wakeup, plain_errors
@@ -372,25 +372,26 @@ async def serve(
 
 async def run(
     config: ResourceConfig,
+    opened: Opened,
     first: socket.socket,
     second: socket.socket,
+    *,
     joining: Joining,
     version: int,
-    *,
     notify: Notify,
     task_status: trio.TaskStatus[Secondary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serves the primary that opened the two connections and has sent `joining`, until the link ends.
+    """Serves the primary that opened the two connections and has sent `joining`, until the link ends; closes all.
 
-    Raises ComponentError or BusyError (the component cannot be used), SplitBrain or another HastError (refused).
+    Raises ComponentError (it cannot be used any more), SplitBrain or another HastError (refused).
     """
     outgoing, incoming = SocketChannel(first, config.timeout), SocketChannel(second, config.timeout)
     try:
-        opened = open_component(config)
+        component = opened.component()
         try:
             secondary = Secondary(
                 config,
-                opened.component,
+                component,
                 opened.metadata,
                 opened.ondisk_map,
                 outgoing=outgoing,
@@ -399,7 +400,7 @@ async def run(
             )
             await serve(secondary, joining, notify, task_status=task_status)
         finally:
-            opened.component.close()
+            component.close()
     finally:
         outgoing.close()
         incoming.close()

@@ -44,7 +44,7 @@ def make(config: ResourceConfig, *, force: bool = False) -> None:
 async def test_data_is_written_read_and_zeroed(config: ResourceConfig, device: str) -> None:
     make(config)
     opened = open_component(config)
-    component = opened.component
+    component = opened.component()
     try:
         assert opened.metadata.datasize == (32 << 20) - 4096 - 512
         assert await finished(lambda done: component.write(8192, BLOCK * 2, done)) == 0
@@ -58,7 +58,7 @@ async def test_data_is_written_read_and_zeroed(config: ResourceConfig, device: s
         component.close()
 
 
-async def test_a_device_in_use_is_nobody_elses(config: ResourceConfig) -> None:
+def test_a_device_in_use_is_nobody_elses(config: ResourceConfig) -> None:
     make(config)
     opened = open_component(config)
     try:
@@ -66,7 +66,7 @@ async def test_a_device_in_use_is_nobody_elses(config: ResourceConfig) -> None:
             make(config)
         assert read_metadata(config).resource == "disk"
     finally:
-        opened.component.close()
+        opened.close()
 
 
 def test_a_mounted_device_is_not_even_taken_by_force(config: ResourceConfig, device: str, scratch: Path) -> None:

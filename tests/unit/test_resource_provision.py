@@ -76,13 +76,13 @@ def test_a_component_cannot_be_larger_than_its_file(config: ResourceConfig) -> N
         make(config, SIZE + 512)
 
 
-async def test_a_component_may_be_smaller_than_its_file(config: ResourceConfig) -> None:
+def test_a_component_may_be_smaller_than_its_file(config: ResourceConfig) -> None:
     fill(config.local, b"\xff" * SIZE)
     make(config, SIZE // 2, force=True)
     opened = open_component(config)
-    assert opened.component.layout.mediasize == SIZE // 2
+    assert opened.layout.mediasize == SIZE // 2
     assert not any(opened.ondisk_map)
-    opened.component.close()
+    opened.close()
 
 
 def test_a_file_system_is_only_overwritten_by_force(config: ResourceConfig) -> None:
@@ -112,7 +112,7 @@ def test_the_same_resource_can_be_made_again(config: ResourceConfig) -> None:
     assert Path(config.local).read_bytes()[4096:4608] == bytes(512)
 
 
-async def test_a_component_in_use_is_not_made_again(config: ResourceConfig) -> None:
+def test_a_component_in_use_is_not_made_again(config: ResourceConfig) -> None:
     make(config)
     opened = open_component(config)
     with pytest.raises(BusyError):
@@ -120,46 +120,46 @@ async def test_a_component_in_use_is_not_made_again(config: ResourceConfig) -> N
     with pytest.raises(BusyError):
         open_component(config)
     assert read_metadata(config).resource == "test"
-    opened.component.close()
+    opened.close()
     make(config, None)
 
 
-async def test_the_map_on_disk_is_handed_over(config: ResourceConfig) -> None:
+def test_the_map_on_disk_is_handed_over(config: ResourceConfig) -> None:
     make(config)
     patch(config.local, 4096, b"\x05")
     opened = open_component(config)
     assert opened.ondisk_map == b"\x05" + bytes(511)
-    opened.component.close()
+    opened.close()
 
 
-async def test_a_component_of_another_resource_is_refused(config: ResourceConfig) -> None:
+def test_a_component_of_another_resource_is_refused(config: ResourceConfig) -> None:
     make(dataclasses.replace(config, name="other"))
     with pytest.raises(MetadataError, match="is not part of resource test"):
         open_component(config)
     os.close(open_locked(config.local))  # and not locked for ever
 
 
-async def test_a_component_that_was_cut_short_is_refused(config: ResourceConfig) -> None:
+def test_a_component_that_was_cut_short_is_refused(config: ResourceConfig) -> None:
     make(config)
     os.truncate(config.local, SIZE - 1)
     with pytest.raises(MetadataError, match="cut short"):
         open_component(config)
 
 
-async def test_a_component_that_grew_is_used_as_it_was_made(config: ResourceConfig) -> None:
+def test_a_component_that_grew_is_used_as_it_was_made(config: ResourceConfig) -> None:
     make(config)
     os.truncate(config.local, 1 << 40)
     opened = open_component(config)
-    assert opened.component.layout.mediasize == SIZE
-    opened.component.close()
+    assert opened.layout.mediasize == SIZE
+    opened.close()
 
 
-async def test_a_damaged_copy_of_the_metadata_is_survived_and_two_are_not(config: ResourceConfig) -> None:
+def test_a_damaged_copy_of_the_metadata_is_survived_and_two_are_not(config: ResourceConfig) -> None:
     make(config)
     patch(config.local, 40, b"\xff\xff")
     opened = open_component(config)
     assert opened.metadata.resource == "test"
-    opened.component.close()
+    opened.close()
     patch(config.local, SECOND_COPY + 40, b"\xff\xff")
     with pytest.raises(MetadataError, match="damaged"):
         open_component(config)
@@ -167,7 +167,7 @@ async def test_a_damaged_copy_of_the_metadata_is_survived_and_two_are_not(config
         read_metadata(config)
 
 
-async def test_an_empty_file_and_zeros_are_no_component(config: ResourceConfig) -> None:
+def test_an_empty_file_and_zeros_are_no_component(config: ResourceConfig) -> None:
     fill(config.local, b"")
     with pytest.raises(ComponentError, match="too small"):
         open_component(config)
