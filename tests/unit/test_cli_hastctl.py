@@ -252,7 +252,7 @@ def test_what_kept_a_role_from_changing_is_said(
 
 def test_an_error_of_the_whole_request_is_70(run: Run, daemon: Daemon) -> None:
     daemon.answer = lambda request: Reply(2)
-    assert run("status") == (70, "", "[ERROR] Received error 2 from hastd.\n")
+    assert run("status") == (70, "", "[ERROR] Error 2 received from hastd.\n")
 
 
 def test_a_refused_stop_is_75_and_says_why(run: Run, daemon: Daemon) -> None:
