@@ -156,7 +156,7 @@ DIFFERENCES: dict[str, tuple[Outcome, str]] = {
         "the original overwrites the metadata of a disk that is in use",
     ),
 }
-"""By what the command is: what ours comes to instead, and why that is so. Every other command ends as the original's."""
+"""By what the command is: what ours comes to instead, and why. Every other command has to end as the original's."""
 
 
 def expected(command: Command) -> Outcome:
