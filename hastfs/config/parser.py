@@ -163,6 +163,7 @@ def _resource(source: _Source, section: ResourceSection, common: Settings) -> Re
         raise source.error(line, f"Remote address not configured for resource {name}.")
     if local is None:
         raise source.error(line, f"Path to local component not configured for resource {name}.")
+    _warn_of_port(source, chain.word("source"))
     return ResourceConfig(
         name=name,
         provider=chain.value("name", values.read_name, name),
@@ -177,3 +178,9 @@ def _resource(source: _Source, section: ResourceSection, common: Settings) -> Re
         metaflush=chain.flag("metaflush"),
         device=chain.flag("device"),
     )
+
+
+def _warn_of_port(source: _Source, word: Word | None) -> None:
+    """The original takes a source's port as well, and never connects: a resource has two connections."""
+    if word is not None and source.convert(word, values.read_source).port:
+        source.warn(word.line, f"near '{word.text}': two connections cannot come from one port; leave it out.")

@@ -54,8 +54,8 @@ def details(node: Node) -> dict[str, dict[str, str]]:
 
 def expected_on(mine: list[str], theirs: list[str]) -> dict[str, tuple[str, str]]:
     """On the node that is primary for `mine` and secondary for `theirs`."""
-    roles = {name: ("complete", "primary") for name in mine} | {name: ("complete", "secondary") for name in theirs}
-    return {name: roles.get(name, ("-", "init")) for name in NAMES}
+    served = dict.fromkeys(mine, ("complete", "primary")) | dict.fromkeys(theirs, ("complete", "secondary"))
+    return dict.fromkeys(NAMES, ("-", "init")) | served
 
 
 def write_and_read(node: Node, name: str, mark: bytes) -> None:
@@ -90,8 +90,8 @@ def pair(make_pair: MakePair) -> Pair:
 
 
 def until_complete(pair: Pair) -> None:
-    for node, wanted in ((pair.a, expected_on(OF_A, OF_B)), (pair.b, expected_on(OF_B, OF_A))):
-        wait_for(lambda node=node, wanted=wanted: statuses(node) == wanted, "every resource is as it should be")
+    wanted = (expected_on(OF_A, OF_B), expected_on(OF_B, OF_A))
+    wait_for(lambda: (statuses(pair.a), statuses(pair.b)) == wanted, "every resource is as it should be")
 
 
 def test_twenty_resources_in_all_roles_are_served_at_once(pair: Pair) -> None:

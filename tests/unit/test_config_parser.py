@@ -96,6 +96,14 @@ def test_a_source_without_a_port_leaves_the_port_to_the_system() -> None:
     assert only("resource r { local /x on hasta { remote none source a:9 } }").source == address("a:9")
 
 
+def test_a_source_with_a_port_is_warned_of_on_its_own_node() -> None:
+    text = "resource r {{ local /x\non hasta {{ remote none source {} }}\non hastb {{ remote none source {} }} }}"
+    assert understood(text.format("[::1]:9", "b")).warnings == (
+        "hast.conf:2: near '[::1]:9': two connections cannot come from one port; leave it out.",
+    )
+    assert understood(text.format("::1", "b:9")).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("statement", "field", "default", "given", "other"),
     [
