@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from hastfs.cli.commands import status
 from hastfs.protocol.nv import NvType
 from tests.interop.commandline import WITH_DAEMON, Outcome, Replay, expected
 from tests.interop.original import VECTORS, fields, read
@@ -93,3 +95,16 @@ def test_the_control_requests_of_a_connected_pair_are_answered_as_by_the_origina
         named = [(name, kind, RESOURCE if value == "test" else value) for name, kind, value in original(what)]
         assert asked(node, what) == named, what
     assert asked(pair.b, "SETROLE init all")[1] == original("SETROLE init all")[1]
+
+
+def test_a_hastd_that_hangs_costs_a_command_bounded_time(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "ANSWER_WITHIN", 0.5)
+    assert pair.a.process is not None
+    pair.a.process.send_signal(signal.SIGSTOP)
+    try:
+        hung = pair.a.hastctl("status", check=False)
+    finally:
+        pair.a.process.send_signal(signal.SIGCONT)
+    assert hung.returncode == 71
+    assert hung.stderr == f"[ERROR] No answer from hastd via {pair.a.control} within 0.5 s.\n"
+    pair.a.until(lambda: pair.a.hastctl("status", check=False).returncode == 0, "hastd answers again")
