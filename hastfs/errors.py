@@ -51,6 +51,12 @@ class ConfigMissing(HastError):
     exit_code = os.EX_OSFILE  # 72
 
 
+class OutputError(HastError):
+    """What a command has to say cannot be written."""
+
+    exit_code = os.EX_IOERR  # 74
+
+
 class BusyError(HastError):
     """Something is in use; the same command may work later, or with -f."""
 

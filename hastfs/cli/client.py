@@ -21,7 +21,7 @@ class DaemonError(HastError):
 
     def __init__(self, reply: Reply) -> None:
         ours = reply.error >= os.EX_USAGE and reply.errmsg
-        super().__init__(reply.errmsg if ours else f"Received error {reply.error} from hastd.")
+        super().__init__(reply.errmsg if ours else f"Error {reply.error} received from hastd.")
         self.exit_code = reply.error if ours else os.EX_SOFTWARE
 
 

@@ -52,6 +52,8 @@ def _start(given: DaemonOptions) -> int:
         held.callback(_unlink, config.control)
         settings = LogSettings(given.foreground, given.debug)
         serving = _settle(settings)
+        for warning in config.warnings:
+            log.warning("%s", warning)
         pidfile.write()
         sockets.own_control(control)
         return _serve(config, settings, listeners, control, serving)

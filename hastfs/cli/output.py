@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sys
+from collections.abc import Iterator
+
+from hastfs.errors import OutputError
 
 _PREFIXES = "KMGTPE"
 _DIVISOR = 1024
 _DECIMAL_CUT = 972.8
 """Above this remainder of 1024 a value would be rounded to the next whole number (humanize_number(3))."""
+
+
+def say(text: str) -> None:
+    """Prints it on standard output, at once. Raises OutputError if that cannot be done.
+
+    BrokenPipeError: its reader has seen enough (`| head -1`), which is nothing to complain about.
+    """
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        _give_up_output()
+        raise
+    except OSError as error:
+        _give_up_output()
+        raise OutputError(f"Unable to write to standard output: {error.strerror}.") from error
 
 
 def error(message: str, resource: str = "") -> None:
@@ -23,7 +44,30 @@ def warning(message: str, resource: str = "") -> None:
 def debug(level: int, wanted: int, message: str, resource: str = "") -> None:
     """One line on standard output, if -d was given `level` times or more often (`wanted`)."""
     if wanted >= level:
-        print(f"[DEBUG][{level}] {_about(resource)}{message}")
+        say(f"[DEBUG][{level}] {_about(resource)}{message}")
+
+
+class _ToStandardError(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"[{record.levelname}] {record.getMessage()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def log_shown() -> Iterator[None]:
+    """What the rooms below log as a warning or worse meanwhile looks like a message of ours."""
+    handler = _ToStandardError(logging.WARNING)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def _give_up_output() -> None:
+    """What is still buffered goes nowhere; otherwise Python tries once more when it ends, and complains."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _about(resource: str) -> str:

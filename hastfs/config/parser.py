@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from hastfs.address import Address, parse_control
@@ -15,7 +15,7 @@ from hastfs.errors import ConfigError
 from hastfs.model import Checksum, Compression, Replication
 
 Settings: TypeAlias = Mapping[str, Word]
-"""The values of one section by keyword, without `listen`, which may be repeated."""
+"""The values of one section by keyword, without `listen`, of which every one counts."""
 
 _T = TypeVar("_T")
 
@@ -23,7 +23,8 @@ _T = TypeVar("_T")
 def parse(text: str, path: str, node_names: Sequence[str]) -> Config:
     """What the file says to the node that answers to `node_names` (compared without regard to case).
 
-    Raises ConfigError `PATH:LINE: reason`. The order of statements and sections does not matter, as in the original.
+    Raises ConfigError `PATH:LINE: reason`. The order of statements and sections does not matter, as in the original;
+    of a statement that is given twice in a section the last one counts, and there is a warning.
     """
     source = _Source(path, tuple(node_names))
     document = read(text, path)
@@ -37,6 +38,7 @@ def parse(text: str, path: str, node_names: Sequence[str]) -> Config:
         listen=_listen(source, document),
         mountdir=daemon.value("mountdir", values.read_path, schema.DEFAULT_MOUNTDIR),
         resources=_resources(source, document.resources, common),
+        warnings=tuple(source.warnings),  # the last argument: complete when everything has been read
     )
 
 
@@ -46,12 +48,16 @@ class _Source:
 
     path: str
     node_names: tuple[str, ...]
+    warnings: list[str] = field(default_factory=list)
 
     def is_mine(self, node: NodeSection) -> bool:
         return node.name.text.lower() in (name.lower() for name in self.node_names)
 
     def error(self, line: int, message: str) -> ConfigError:
         return ConfigError(f"{self.path}:{line}: {message}")
+
+    def warn(self, line: int, message: str) -> None:
+        self.warnings.append(f"{self.path}:{line}: {message}")
 
     def convert(self, word: Word, reader: Callable[[str], _T]) -> _T:
         try:
@@ -89,10 +95,10 @@ def _settings(source: _Source, statements: Iterable[Statement]) -> Settings:
             source.convert(value, reader)
         if keyword.text == "listen":
             continue
-        first = found.setdefault(keyword.text, statement)
-        if first is not statement:
-            lines = f"the first one is in line {first.keyword.line}"
-            raise source.error(keyword.line, f"near '{keyword.text}': given twice in the same section; {lines}")
+        if (before := found.get(keyword.text)) is not None:
+            ignored = f"the one in line {before.keyword.line} does not count."
+            source.warn(keyword.line, f"near '{keyword.text}': given twice in the same section; {ignored}")
+        found[keyword.text] = statement
     return {keyword: statement.value for keyword, statement in found.items()}
 
 
@@ -157,6 +163,7 @@ def _resource(source: _Source, section: ResourceSection, common: Settings) -> Re
         raise source.error(line, f"Remote address not configured for resource {name}.")
     if local is None:
         raise source.error(line, f"Path to local component not configured for resource {name}.")
+    _warn_of_port(source, chain.word("source"))
     return ResourceConfig(
         name=name,
         provider=chain.value("name", values.read_name, name),
@@ -171,3 +178,9 @@ def _resource(source: _Source, section: ResourceSection, common: Settings) -> Re
         metaflush=chain.flag("metaflush"),
         device=chain.flag("device"),
     )
+
+
+def _warn_of_port(source: _Source, word: Word | None) -> None:
+    """The original takes a source's port as well, and never connects: a resource has two connections."""
+    if word is not None and source.convert(word, values.read_source).port:
+        source.warn(word.line, f"near '{word.text}': two connections cannot come from one port; leave it out.")

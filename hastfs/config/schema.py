@@ -58,6 +58,8 @@ class Config:
     mountdir: str
     resources: dict[str, ResourceConfig]
     """By resource name, in the order of the file."""
+    warnings: tuple[str, ...] = ()
+    """`PATH:LINE: ...`: what may be a mistake. hastd logs it, hastctl does not say it with every command."""
 
     def resource(self, name: str) -> ResourceConfig:
         """Raises DataError for a name the file does not have."""

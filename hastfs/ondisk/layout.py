@@ -66,17 +66,23 @@ def provider_size(datasize: int) -> int:
 
 
 def check_geometry(mediasize: int, extentsize: int, keepdirty: int) -> None:
-    """DataError unless a component can be made with these (hastctl(8): create -m, -e, -k)."""
-    if extentsize < SECTOR_SIZE or extentsize > MAX_EXTENTSIZE or extentsize & (extentsize - 1):
-        raise DataError(
-            f"Extent size {extentsize} cannot be used: it must be a power of two "
-            f"from {SECTOR_SIZE} to {MAX_EXTENTSIZE}."
-        )
+    """DataError unless a component can be made with these (hastctl(8): create -m, -e, -k).
+
+    Says it in the original's words; what the original takes, and then dies of or stores as garbage, in ours.
+    """
+    if extentsize < SECTOR_SIZE:
+        raise DataError(f"Extent size ({extentsize}) is less than sector size ({SECTOR_SIZE}).")
+    if extentsize % SECTOR_SIZE:
+        raise DataError(f"Extent size ({extentsize}) is not multiple of sector size ({SECTOR_SIZE}).")
+    if extentsize & (extentsize - 1):
+        raise DataError(f"Extent size ({extentsize}) is not a power of two.")
+    if extentsize > MAX_EXTENTSIZE:
+        raise DataError(f"Extent size ({extentsize}) is more than {MAX_EXTENTSIZE}.")
     if not 0 <= keepdirty < 1 << 32:
-        raise DataError(f"Number of extents to keep dirty {keepdirty} cannot be used: it must be 0 or more.")
+        raise DataError(f"Number of extents to keep dirty ({keepdirty}) is not from 0 to {(1 << 32) - 1}.")
     layout = Layout(mediasize, extentsize)
     if mediasize <= METADATA_SIZE or layout.datasize < SECTOR_SIZE:
         needed = METADATA_SIZE + 2 * SECTOR_SIZE
-        raise DataError(f"Media size {mediasize} is too small: at least {needed} bytes are needed.")
+        raise DataError(f"Media size ({mediasize}) is too small: at least {needed} bytes are needed.")
     if layout.mapsize > _MAX_MAP or mediasize >= 1 << 63:
-        raise DataError(f"Media size {mediasize} is too large for extents of {extentsize} bytes: use larger ones.")
+        raise DataError(f"Media size ({mediasize}) is too large for extents of {extentsize} bytes: use larger ones.")

@@ -75,7 +75,7 @@ def _checked(config: ResourceConfig, head: bytes, size: int) -> Metadata:
     try:
         metadata, warning = choose(first, second)
     except MetadataError as error:
-        raise MetadataError(f"Unable to read metadata from {config.local}: {error}") from error
+        raise MetadataError(f"Unable to read metadata from {config.local}: {error}.") from error
     if warning:
         log.warning("%s: %s", config.local, warning)
     if metadata.resource != config.name:

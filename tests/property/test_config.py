@@ -166,7 +166,10 @@ class Writer:
 @given(config=configs, seed=st.integers(0, 2**32))
 def test_a_config_written_as_text_is_read_as_the_same_config(config: Config, seed: int) -> None:
     text = Writer(seed).config(config)
-    assert parse(text, "hast.conf", [ME, f"{ME}.example.org"]) == config
+    read = parse(text, "hast.conf", [ME, f"{ME}.example.org"])
+    assert replace(read, warnings=()) == config
+    warned = sum(bool(item.source and item.source.port) for item in config.resources.values())
+    assert len(read.warnings) == warned, "nothing is given twice"
 
 
 tokens = st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,13 +15,19 @@ import pytest
 
 from hastfs.cli import client as client_module
 from hastfs.cli import hastctl, hastd
+from hastfs.cli.commands import role as role_module
 from hastfs.cli.commands import status as status_module
 from hastfs.config import files
+from hastfs.config.schema import Config
+from hastfs.daemon import logs
 from hastfs.model import Role
+from hastfs.ondisk.layout import SECOND_COPY
 from hastfs.protocol.control import ControlCommand, Reply, Request, ResourceStatus
 from hastfs.protocol.frame import FrameReader
 
-Answer = Callable[[Request], Reply | None]
+PROJECT = Path(__file__).resolve().parents[2]
+Answer = Callable[[Request], Reply | bytes | None]
+"""What the daemon says; bytes are sent as they are, and nothing comes after them. None: it is silent."""
 
 
 @pytest.fixture
@@ -80,8 +87,11 @@ class Daemon:
     def _reply(self, client: socket.socket, request: Request) -> None:
         self.requests.append(request)
         reply = self.answer(request)
-        if reply is not None:
+        if isinstance(reply, Reply):
             client.sendall(b"".join(reply.encode()))
+        elif reply is not None:
+            client.sendall(reply)
+            client.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -153,10 +163,71 @@ def test_dump_of_an_unknown_resource_is_65(run: Run) -> None:
     assert run("dump", "nope") == (65, "", "[ERROR] Unknown resource nope.\n")
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",)])
+def test_dump_goes_on_after_an_unknown_resource_and_all_means_all(run: Run) -> None:
+    for name in ("test", "more"):
+        run("create", "-m", "1M", name)
+    code, out, err = run("dump", "nope", "more", "test")
+    assert (code, err) == (65, "[ERROR] Unknown resource nope.\n")
+    assert [line for line in out.splitlines() if line.startswith("resource")] == ["resource: more", "resource: test"]
+    code, out, err = run("dump", "all")
+    assert (code, err) == (0, "")
+    assert [line for line in out.splitlines() if line.startswith("resource")] == ["resource: test", "resource: more"]
+
+
+def test_dump_warns_of_a_damaged_copy_in_the_form_of_its_other_messages(run: Run, tmp_path: Path) -> None:
+    run("create", "-m", "1M", "test")
+    with (tmp_path / "test.img").open("r+b") as component:
+        component.seek(SECOND_COPY)
+        component.write(b"x")
+    code, out, err = run("dump", "test")
+    assert (code, out.splitlines()[0]) == (0, "resource: test")
+    assert err.startswith(f"[WARNING] {tmp_path}/test.img: the second copy of the metadata is damaged")
+    assert run("dump", "test") == (code, out, err), "and says it once each time"
+
+
+def dumped_to(conf: str, descriptor: int) -> tuple[int, str]:
+    """Exit code and standard error of a hastctl dump that prints to `descriptor`, which is closed."""
+    command = [sys.executable, "-m", "hastfs.cli.hastctl", "dump", "-c", conf, "test"]
+    try:
+        done = subprocess.run(
+            command, stdout=descriptor, stderr=subprocess.PIPE, text=True, timeout=60, check=False, cwd=PROJECT
+        )
+    finally:
+        os.close(descriptor)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_nothing_to_complain_about(run: Run, conf: str) -> None:
+    run("create", "-m", "1M", "test")
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert dumped_to(conf, writer) == (128 + signal.SIGPIPE, "")
+
+
+def test_output_that_cannot_be_written_is_74(run: Run, conf: str) -> None:
+    run("create", "-m", "1M", "test")
+    message = "[ERROR] Unable to write to standard output: No space left on device.\n"
+    assert dumped_to(conf, os.open("/dev/full", os.O_WRONLY)) == (74, message)
+
+
+def test_an_interrupted_command_ends_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(path: str) -> Config:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "load", interrupted)
+    assert run("status") == (128 + signal.SIGINT, "", "")
+
+
+TO_THE_DAEMON = pytest.mark.parametrize("arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",)])
+
+
+@TO_THE_DAEMON
 def test_without_a_daemon_commands_are_71(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    message = f"[ERROR] Unable to connect to hastd via {tmp_path}/control: No such file or directory.\n"
-    assert run(*arguments) == (71, "", message)
+    message = "[ERROR] Unable to connect to hastd via {}/control: {}.\n"
+    assert run(*arguments) == (71, "", message.format(tmp_path, "No such file or directory"))
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(tmp_path / "control"))
+    assert run(*arguments) == (71, "", message.format(tmp_path, "Connection refused"))
 
 
 def test_a_missing_configuration_is_72(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,6 +244,21 @@ def test_a_wrong_configuration_is_78(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert hastctl.main(["status", "-c", str(path)]) == 78
     assert hastd.main(["-F", "-c", str(path)]) == 78
     assert capsys.readouterr().err.count("[ERROR] ") == 2
+
+
+def test_hastd_logs_what_may_be_a_mistake_in_its_configuration_and_hastctl_is_silent(
+    run: Run, conf: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path(conf).write_text(f"timeout 1\n{Path(conf).read_text()}")
+    monkeypatch.setattr(logs, "setup", lambda settings: True)
+    monkeypatch.setattr(hastd, "_serve", lambda *arguments: 0)
+    assert hastd.main(["-F", "-c", conf]) == 0
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (
+        "WARNING",
+        f"{conf}:4: near 'timeout': given twice in the same section; the one in line 1 does not count.",
+    )
+    assert run("create", "-m", "1M", "test") == (0, "", "")
 
 
 def test_usage_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,7 +329,7 @@ def test_what_kept_a_role_from_changing_is_said(
 
 def test_an_error_of_the_whole_request_is_70(run: Run, daemon: Daemon) -> None:
     daemon.answer = lambda request: Reply(2)
-    assert run("status") == (70, "", "[ERROR] Received error 2 from hastd.\n")
+    assert run("status") == (70, "", "[ERROR] Error 2 received from hastd.\n")
 
 
 def test_a_refused_stop_is_75_and_says_why(run: Run, daemon: Daemon) -> None:
@@ -252,12 +338,58 @@ def test_a_refused_stop_is_75_and_says_why(run: Run, daemon: Daemon) -> None:
     assert daemon.requests == [Request(ControlCommand.STOP)]
 
 
+@TO_THE_DAEMON
 def test_a_daemon_that_does_not_answer_costs_bounded_time(
-    run: Run, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(status_module, "ANSWER_WITHIN", 0.05)
+    monkeypatch.setattr(status_module, "ANSWER_WITHIN", 0.25)
+    monkeypatch.setattr(role_module, "_MARGIN", -0.75)  # beside the second of the resources' timeout
     daemon.answer = lambda request: None
-    assert run("status") == (71, "", f"[ERROR] No answer from hastd via {tmp_path}/control within 0.05 s.\n")
+    assert run(*arguments) == (71, "", f"[ERROR] No answer from hastd via {tmp_path}/control within 0.25 s.\n")
+
+
+@TO_THE_DAEMON
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "the connection was closed"),
+        (b"".join(Reply(resources=[ResourceStatus("test")]).encode())[:-1], "the connection was closed"),
+        (b"\x02\x08\x00\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff", "impossible sizes"),
+        (b"\xff" * 100, "version"),
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_71(
+    run: Run, daemon: Daemon, arguments: tuple[str, ...], answer: bytes, reason: str
+) -> None:
+    daemon.answer = lambda request: answer
+    code, out, err = run(*arguments)
+    assert (code, out) == (71, "")
+    assert err.startswith("[ERROR] No usable answer from hastd via ")
+    assert reason in err
+
+
+def test_known_and_unknown_resources_are_told_apart_in_every_command(run: Run, daemon: Daemon) -> None:
+    daemon.answer = lambda request: Reply(
+        resources=[ResourceStatus("nope", 1), ResourceStatus("test", localpath="/a", remoteaddr="b", role="init")]
+    )
+    header = "Name\tStatus\t Role\t\tComponents\n"
+    assert run("status", "nope", "test") == (1, f"{header}nope\tERR1\ntest\t-        init           /a\tb\n", "")
+    code, out, err = run("list", "nope", "test")
+    assert (code, err) == (1, "")
+    assert out.startswith("nope:\n  error: 1\ntest:\n  role: init\n")
+    assert run("role", "-d", "secondary", "nope", "test") == (
+        1,
+        "[DEBUG][1] [test] Role changed from init to secondary.\n",
+        "[WARNING] [nope] Received error 1 from hastd.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("status", "all"), ("list",), ("list", "all"), ("role", "init", "all")]
+)
+def test_all_is_for_the_daemon_to_expand(run: Run, daemon: Daemon, arguments: tuple[str, ...]) -> None:
+    run(*arguments)
+    assert daemon.requests[-1].resources == ("all",)
 
 
 def test_stop_returns_when_the_process_is_gone() -> None:

@@ -79,6 +79,26 @@ def test_no_name_means_all(command: str) -> None:
     assert parse_hastctl([command, "one", "two"]).names == ("one", "two")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-dd", "primary", "one"],
+        ["-d", "-d", "primary", "one"],
+        ["-d", "primary", "-d", "one"],
+        ["primary", "one", "-dd"],
+    ],
+)
+def test_debugging_is_asked_for_twice_in_any_position(arguments: list[str]) -> None:
+    options = parse_hastctl(["role", *arguments])
+    assert (options.debug, options.role, options.names) == (2, Role.PRIMARY, ("one",))
+
+
+@pytest.mark.parametrize("arguments", [["-ddF"], ["-F", "-d", "-d"], ["-d", "-Fd"], ["-d", "-c", "/x", "-dF"]])
+def test_hastd_is_asked_twice_for_debugging_in_any_position(arguments: list[str]) -> None:
+    options = parse_hastd(arguments)
+    assert (options.debug, options.foreground) == (2, True)
+
+
 def test_options_may_follow_names() -> None:
     options = parse_hastctl(["role", "-d", "primary", "-f", "one", "-dc", "/x"])
     assert (options.role, options.names) == (Role.PRIMARY, ("one",))

@@ -96,6 +96,14 @@ def test_a_source_without_a_port_leaves_the_port_to_the_system() -> None:
     assert only("resource r { local /x on hasta { remote none source a:9 } }").source == address("a:9")
 
 
+def test_a_source_with_a_port_is_warned_of_on_its_own_node() -> None:
+    text = "resource r {{ local /x\non hasta {{ remote none source {} }}\non hastb {{ remote none source {} }} }}"
+    assert understood(text.format("[::1]:9", "b")).warnings == (
+        "hast.conf:2: near '[::1]:9': two connections cannot come from one port; leave it out.",
+    )
+    assert understood(text.format("::1", "b:9")).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("statement", "field", "default", "given", "other"),
     [
@@ -209,6 +217,26 @@ def test_a_resource_is_configured_once() -> None:
     assert refused(text) == "hast.conf:3: Resource test configured more than once. The first one is in line 1."
 
 
+TRANSFER = [
+    ("replication", ("async", "fullsync"), "replication"),
+    ("checksum", ("crc32", "sha256"), "checksum"),
+    ("compression", ("none", "lzf"), "compression"),
+    ("timeout", ("1", "2"), "timeout"),
+    ("exec", ("/a", "/b"), "exec"),
+    ("metaflush", ("on", "off"), "metaflush"),
+]
+COMPONENT = [
+    ("name", ("a", "b"), "provider"),
+    ("local", ("/a", "/b"), "local"),
+    ("metaflush", ("on", "off"), "metaflush"),
+    ("device", ("on", "off"), "device"),
+]
+PEER = [
+    ("remote", ("a", "none"), "remote"),
+    ("source", ("a", "b"), "source"),
+]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -224,15 +252,58 @@ def test_a_resource_is_configured_once() -> None:
         "resource r {{ on hasta {{ local /x\nremote a }} on hasta {{\nremote none }} }}",
     ],
 )
-def test_a_statement_given_twice_is_refused_with_both_lines(text: str) -> None:
+def test_a_statement_given_twice_is_taken_with_a_warning_that_names_both_lines(text: str) -> None:
     lines = text.split("\n")
     word = lines[-1].split()[0]
     if "}} timeout 2" in text:
         word = "timeout"
-    assert (
-        refused(text.format(mine=MINE)) == f"hast.conf:{len(lines)}: near '{word}': given twice in the same section; "
-        f"the first one is in line {len(lines) - 1}"
+    assert understood(text.format(mine=MINE)).warnings == (
+        f"hast.conf:{len(lines)}: near '{word}': given twice in the same section; "
+        f"the one in line {len(lines) - 1} does not count.",
     )
+
+
+@pytest.mark.parametrize(
+    ("section", "keyword", "values", "field"),
+    [
+        (section, keyword, values, field)
+        for section, rows in {
+            "{} resource r {{ local /x on hasta {{ remote none }} }}": TRANSFER,
+            "resource r {{ local /x {} on hasta {{ remote none }} }}": [*TRANSFER, *COMPONENT],
+            "resource r {{ local /x on hasta {{ remote none {} }} }}": [*COMPONENT, *PEER],
+        }.items()
+        for keyword, values, field in rows
+    ],
+)
+def test_of_a_statement_given_several_times_the_last_one_counts(
+    section: str, keyword: str, values: tuple[str, str], field: str
+) -> None:
+    one, other = values
+    repeated = only(section.format(f"{keyword} {other} {keyword} {one}\n{keyword} {other}"))
+    assert getattr(repeated, field) == getattr(only(section.format(f"{keyword} {other}")), field)
+    assert getattr(repeated, field) != getattr(only(section.format(f"{keyword} {one}")), field)
+
+
+@pytest.mark.parametrize("keyword", ["control", "pidfile", "mountdir"])
+@pytest.mark.parametrize("section", ["{}", "on hasta {{ {} }}"])
+def test_of_a_daemons_setting_given_several_times_the_last_one_counts(keyword: str, section: str) -> None:
+    config = understood(section.format(f"{keyword} /1 {keyword} /2\n{keyword} /3"))
+    assert getattr(config, keyword) == "/3"
+    assert len(config.warnings) == 2
+
+
+def test_of_two_sections_for_this_node_the_later_statement_counts_whatever_it_is_called() -> None:
+    assert understood("on hasta { pidfile /a } on hasta.example.org { pidfile /b }").pidfile == "/b"
+    text = "resource r { local /x on hasta.example.org { remote a } on hasta { remote b } }"
+    assert only(text).remote == address("b")
+
+
+def test_a_value_that_does_not_count_must_be_right_all_the_same() -> None:
+    assert refused("timeout 0\ntimeout 1") == "hast.conf:1: near '0': Negative or zero timeout."
+
+
+def test_a_file_without_repetitions_has_no_warnings() -> None:
+    assert understood(f"listen a listen b timeout 1 resource r {{ timeout 2 {MINE} }}").warnings == ()
 
 
 def test_the_same_statement_in_different_sections_is_no_repetition() -> None:
@@ -390,3 +461,66 @@ def test_the_example_of_inheritance_in_the_reference_page_is_true() -> None:
     example = REFERENCE.split("\n## Inheritance\n")[1].split("\nExample: ")[1].split("\n\n", 1)[1].split("\n## ")[0]
     config = understood(example)
     assert [(item.timeout, item.local) for item in config.resources.values()] == [(5, "/srv/a.hasta"), (60, "/srv/b")]
+
+
+LAID_OUT = """\
+control unix:///c
+listen tcp4://192.0.2.1
+listen [::1]:9000
+on hasta {
+    listen tcp6://[2001:db8::1]
+}
+resource on {
+    local /x
+    on hasta {
+        remote [2001:db8::2]:9001
+        source 2001:db8::1
+    }
+    on hastb {
+        remote none
+    }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAID_OUT.replace("\n", "\r\n"),
+        LAID_OUT.rstrip("\n"),
+        LAID_OUT.replace("\n", " "),
+        LAID_OUT.replace("\n", "\n\n\t\n"),
+        LAID_OUT.replace("\n", "# comment\n"),
+        LAID_OUT.replace("\n", " # comment { } resource\r\n"),
+        LAID_OUT.replace(" ", "\n"),
+        LAID_OUT.replace(" ", "#\n"),
+        LAID_OUT.replace(" {", "#{\n{"),
+        LAID_OUT.replace(" {\n", "{").replace("\n}", "}"),
+        "#\n" + LAID_OUT + "# no line end",
+    ],
+)
+def test_the_same_words_mean_the_same_however_they_are_laid_out(text: str) -> None:
+    assert understood(text) == understood(LAID_OUT)
+
+
+def test_ipv6_addresses_are_taken_in_every_form_and_place() -> None:
+    config = understood(LAID_OUT)
+    (resource,) = config.resources.values()
+    assert [(item.host, item.port, item.family) for item in config.listen] == [
+        ("192.0.2.1", 8457, 4),
+        ("::1", 9000, 6),
+        ("2001:db8::1", 8457, 6),
+    ]
+    assert resource.remote is not None
+    assert resource.source is not None
+    assert (resource.remote.host, resource.remote.port) == ("2001:db8::2", 9001)
+    assert (resource.source.host, resource.source.port) == ("2001:db8::1", 0)
+
+
+@pytest.mark.parametrize("text", ["::1", "[::1]", "[::1]:8457", "tcp6://[::1]:8457", "tcp6://::1", "tcp://[::1]"])
+@pytest.mark.parametrize("statement", ["listen {}", "resource r {{ local /x on hasta {{ remote {} }} }}"])
+def test_one_ipv6_address_has_many_spellings(text: str, statement: str) -> None:
+    config = understood(statement.format(text))
+    (found,) = config.listen or (only(statement.format(text)).remote,)
+    assert found is not None
+    assert (found.host, found.port, found.family, found.text) == ("::1", 8457, 6, text)

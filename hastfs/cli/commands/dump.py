@@ -16,7 +16,7 @@ def run(options: Options, config: Config) -> int:
     exit_code = 0
     for name in config.resources if options.names == (ALL,) else options.names:
         try:
-            print(text(provision.read_metadata(config.resource(name))))
+            output.say(text(provision.read_metadata(config.resource(name))))
         except HastError as error:
             output.error(str(error))
             exit_code = exit_code or error.exit_code

@@ -14,7 +14,7 @@ from hastfs.protocol.control import ResourceStatus
 def run(options: Options, config: Config) -> int:
     resources = status.ask(options, config)
     for resource in resources:
-        print(text(resource))
+        output.say(text(resource))
     return status.report_errors(resources)
 
 

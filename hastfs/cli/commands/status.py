@@ -16,7 +16,7 @@ HEADER = "Name\tStatus\t Role\t\tComponents"
 
 def run(options: Options, config: Config) -> int:
     resources = ask(options, config)
-    print("\n".join((HEADER, *(line(resource) for resource in resources))))
+    output.say("\n".join((HEADER, *(line(resource) for resource in resources))))
     return report_errors(resources)
 
 
