@@ -20,7 +20,7 @@ import trio
 from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import messages
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError, ProtocolError, one_line
 from hastfs.model import Role
 from hastfs.protocol import handshake
 from hastfs.protocol.frame import MAX_NV
@@ -69,7 +69,7 @@ class _Refused(HastError):
     """What the client is told before its connection is closed."""
 
     def __init__(self, errmsg: str, reason: str, *, wait: bool = False) -> None:
-        super().__init__(reason)
+        super().__init__(one_line(reason))
         self.refusal = Refusal(errmsg, wait)
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import trio
 
 from hastfs.address import Address
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError, ProtocolError, one_line
 from hastfs.model import PROTOCOL_VERSION
 from hastfs.protocol.frame import Frame, FrameReader
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
@@ -28,7 +28,7 @@ class Refused(HastError):
     """The other node says no. `wait`: because it is primary itself."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.errmsg)
+        super().__init__(one_line(refusal.errmsg))
         self.wait = refusal.wait
 
 
