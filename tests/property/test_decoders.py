@@ -36,7 +36,7 @@ from hastfs.protocol.control import ControlCommand, ResourceStatus
 from hastfs.protocol.frame import HEAD, Frame, FrameReader, encode
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Standing, Terms, Welcome
 from hastfs.protocol.nv import Nv, NvType, Value, encode_entry
-from hastfs.protocol.payload import Payload, pack, unpack
+from hastfs.protocol.payload import Payload, pack, pack_zeros, unpack
 from hastfs.protocol.replication import (
     decode_reply,
     decode_request,
@@ -209,11 +209,15 @@ def lists(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """Such a list with data behind it, as long as `size` says or not."""
+    """Such a list with data behind it, packed in one of the ways there are, as long as `size` says or not."""
     nv = draw(lists())
-    data = draw(st.binary(max_size=60) | st.binary(min_size=4, max_size=4) | st.just(bytes(LIMIT)))
-    if draw(st.booleans()):
-        nv = encode_entry("size", NvType.UINT32, len(data)) + nv
+    data = draw(st.binary(max_size=60) | NUMBERS.map(lambda number: struct.pack("<I", number)) | st.just(bytes(LIMIT)))
+    packed = draw(st.sampled_from(["", "hole", "lzf"]))
+    if packed:
+        nv = encode_entry("compression", NvType.STRING, packed) + nv
+    size = draw(st.none() | st.just(len(data)) | NUMBERS)
+    if size is not None:
+        nv = encode_entry("size", NvType.UINT32, size) + nv
     return HEAD.pack(draw(st.integers(0, 2)), len(nv)) + nv + data
 
 
@@ -233,6 +237,7 @@ def frames(raw: bytes, cuts: list[int], max_nv: int = MAX_NV, max_data: int = LI
         at, turn = at + count, turn + 1
         while (frame := reader.next()) is not None:
             yield frame
+    reader.buffer()  # room for what is still to come, by what was announced
 
 
 STANDING = Standing(1 << 20, 4096, 1, 2)
@@ -327,6 +332,30 @@ def test_data_never_unfolds_beyond_what_is_allowed(compression: str, claimed: in
     nv.add("compression", NvType.STRING, compression)
     found = priced(lambda raw: unpack(nv, raw, limit), ProtocolError, struct.pack("<I", claimed) + stream, 2 * limit)
     assert found is None or found.length <= limit
+
+
+BEYOND = LIMIT + 512
+HOLE = pack_zeros(BEYOND, Checksum.NONE)
+
+
+@pytest.mark.parametrize(
+    ("message", "decode"),
+    [
+        (encode_request(Command.WRITE, 1, 0, BEYOND, packed=HOLE), request),
+        (encode_reply(1, packed=HOLE), partial(decode_reply, limit=LIMIT)),
+        (
+            Terms(1 << 40, 4096, 1, 2, False, SyncSource.PRIMARY, bytes(BEYOND)).encode(Compression.HOLE),
+            partial(Terms.decode, max_map=LIMIT),
+        ),
+    ],
+    ids=["request", "reply", "terms"],
+)
+def test_a_hole_that_is_larger_than_allowed_is_refused(
+    message: list[Buffer], decode: Callable[[Frame], object]
+) -> None:
+    (frame,) = frames(joined(message), [1 << 20])
+    with pytest.raises(ProtocolError, match=f"{BEYOND} bytes"):
+        decode(frame)
 
 
 @pytest.mark.parametrize(
