@@ -16,6 +16,7 @@ from hastfs.protocol.frame import Frame, FrameReader
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
 from hastfs.resource.channel import Channel, SocketChannel
 from hastfs.resource.link import LinkLost
+from hastfs.resource.waiting import plain_errors
 from hastfs.volume import Buffer
 
 Dial: TypeAlias = Callable[[], Awaitable[Channel]]
@@ -61,7 +62,7 @@ async def connect(
         joining = await prepare(welcome.version, welcome.token)
         incoming = await dial()
         await send_frame(incoming, joining.encode())
-        terms = Terms.decode(await receive_frame(outgoing, reader), max_map)
+        terms = await _hear_terms(outgoing, incoming, reader, max_map)
         if isinstance(terms, Refusal):
             raise Refused(terms)
         if reader.pending:
@@ -72,6 +73,27 @@ async def connect(
             incoming.close()
         raise
     return Connected(outgoing, incoming, welcome.version, joining, terms)
+
+
+async def _hear_terms(outgoing: Channel, incoming: Channel, reader: FrameReader, max_map: int) -> Terms | Refusal:
+    """Step 4 from the first connection, or what comes over the second before it: only the refusal of our token does."""
+    answer: Terms | Refusal | None = None
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+
+            async def hear_refusal() -> None:
+                nonlocal answer
+                try:
+                    answer = Refusal.decode(await receive_frame(incoming, FrameReader(_MAX_NV, 0)))
+                except (LinkLost, OSError):
+                    return  # The first connection tells why.
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(hear_refusal)
+            answer = Terms.decode(await receive_frame(outgoing, reader), max_map)
+            nursery.cancel_scope.cancel()
+    assert answer is not None
+    return answer
 
 
 async def send_frame(channel: Channel, frame: list[Buffer]) -> None:
