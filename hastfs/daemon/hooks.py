@@ -1,8 +1,8 @@
 """The `exec` program of hast.conf(5): run as `PATH EVENT RESOURCE [ARGS]`, never waited for by anyone.
 
 What happens to one resource is told in the order in which it happened, one program at a time; resources do not wait
-for one another, so there are at most as many programs as resources. A program that fails is logged as an error; one that takes long is
-reported every minute and left alone: only whoever wrote it knows whether it may be killed.
+for one another, so there are at most as many programs as resources. A program that fails is logged as an error; one
+that takes long is reported every minute and left alone: only whoever wrote it knows whether it may be killed.
 """
 
 from __future__ import annotations
