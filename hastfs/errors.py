@@ -8,6 +8,14 @@ from __future__ import annotations
 
 import os
 
+_LONGEST_QUOTE = 300  # characters
+
+
+def one_line(text: str) -> str:
+    """A message with words in it that somebody else chose: on one line of the log, and not filling it."""
+    printable = text if text.isprintable() else repr(text)[1:-1]
+    return printable if len(printable) <= _LONGEST_QUOTE else f"{printable[:_LONGEST_QUOTE]}..."
+
 
 class HastError(Exception):
     """Base of all errors that are reported as one line rather than as a traceback (EX_SOFTWARE)."""
@@ -67,6 +75,9 @@ class ProtocolError(HastError):
     """The other side sent what it must not send; the connection is dropped (promise 9)."""
 
     exit_code = os.EX_PROTOCOL  # 76
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class ConfigError(HastError):

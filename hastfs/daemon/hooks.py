@@ -1,8 +1,8 @@
 """The `exec` program of hast.conf(5): run as `PATH EVENT RESOURCE [ARGS]`, never waited for by anyone.
 
 What happens to one resource is told in the order in which it happened, one program at a time; resources do not wait
-for one another, up to a bound on programs at once. A program that fails is logged as an error; one that takes long is
-reported every minute and left alone: only whoever wrote it knows whether it may be killed.
+for one another, so there are at most as many programs as resources. A program that fails is logged as an error; one
+that takes long is reported every minute and left alone: only whoever wrote it knows whether it may be killed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ log = logging.getLogger(__name__)
 
 REPORT_INTERVAL = 60.0
 """Seconds after which, and every so often again, a running program is reported (hastd(8))."""
-
-MAX_AT_ONCE = 16
-"""Programs of all resources together; a hook is a short notice, not a service."""
 
 MAX_WAITING = 100
 """Events of one resource that wait for its program to end; further ones are dropped with an error in the log."""
@@ -43,7 +40,6 @@ class Hooks:
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
-        self._limit = trio.CapacityLimiter(MAX_AT_ONCE)
 
     def fire(self, path: str | None, event: str, resource: str, *arguments: str) -> None:
         """Tell the program at `path`, if there is one. Returns at once."""
@@ -77,8 +73,7 @@ class Hooks:
     async def _drain(self, resource: str, busy: set[str]) -> None:
         calls = self._waiting[resource]
         while calls:
-            async with self._limit:
-                await _run(calls.popleft())
+            await _run(calls.popleft())
         del self._waiting[resource]
         busy.discard(resource)
         if not self._waiting:

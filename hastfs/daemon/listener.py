@@ -20,7 +20,7 @@ import trio
 from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import messages
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError, ProtocolError, one_line
 from hastfs.model import Role
 from hastfs.protocol import handshake
 from hastfs.protocol.frame import MAX_NV, for_version
@@ -69,7 +69,7 @@ class _Refused(HastError):
     """What the client is told before its connection is closed."""
 
     def __init__(self, errmsg: str, reason: str, *, wait: bool = False) -> None:
-        super().__init__(reason)
+        super().__init__(one_line(reason))
         self.refusal = Refusal(errmsg, wait)
 
 
@@ -123,10 +123,11 @@ class Listener:
             known = await self._known(peer)
             if not known:
                 raise ProtocolError("it is not the remote address of any resource.")
-            message = handshake.decode_opening(await messages.receive_only(sock, MAX_NV))
+            frame = await messages.receive_only(sock, MAX_NV)
+            message = handshake.decode_opening(frame)
         if opening.cancelled_caught:
             raise ProtocolError(f"it said nothing for {OPENING_WITHIN:g} s.")
-        version = message.version if isinstance(message, Hello) else self._version_of(message)
+        version = message.version if isinstance(message, Hello) else frame.version
         try:
             resource = self._find(message, known)
             if isinstance(message, Hello):
@@ -155,11 +156,6 @@ class Listener:
             reason = f"we act as {resource.role.word} for resource {name} and not as secondary."
             raise _Refused(handshake.acts_as(resource.role), reason, wait=resource.role is Role.PRIMARY)
         return resource
-
-    def _version_of(self, joining: Joining) -> int:
-        """What was negotiated over the first connection; if it is gone, what every node understands."""
-        half = self._half_open.get(joining.resource)
-        return 0 if half is None else half.version
 
     async def _open(self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello) -> None:
         """Steps 1 and 2; then the connection waits for its second one, whose task takes it away."""

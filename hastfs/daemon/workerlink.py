@@ -9,7 +9,7 @@ import json
 import logging
 import socket
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_origin, get_type_hints
 
 import trio
 
@@ -80,6 +80,7 @@ Report: TypeAlias = Ready | Happened | StatusAnswer | Failed
 _KINDS: dict[str, type[Any]] = {
     kind.__name__: kind for kind in (AskStatus, Stop, Ready, Happened, StatusAnswer, Failed)
 }
+_PLAIN = (int, str, bool, dict)
 
 
 class LinkError(HastError):
@@ -97,9 +98,18 @@ def decode(packet: bytes) -> Order | Report:
         fields = json.loads(packet)
         kind = _KINDS[fields.pop("kind")]
         message: Order | Report = kind(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_types(message)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LinkError(f"not a message between supervisor and worker: {packet[:80]!r}") from error
     return message
+
+
+def _check_types(message: Order | Report) -> None:
+    """TypeError if a field is not what it is declared to be: readers take that for granted."""
+    for name, hint in get_type_hints(type(message)).items():
+        wanted = get_origin(hint) or hint
+        if wanted in _PLAIN and type(getattr(message, name)) is not wanted:
+            raise TypeError(f"{name} is not of type {wanted.__name__}")
 
 
 class LinkEnd:

@@ -215,8 +215,8 @@ class Terms:
         return cls(
             datasize,
             extentsize,
-            _need_int(nv, "localcnt", NvType.UINT64),
-            _need_int(nv, "remotecnt", NvType.UINT64),
+            _need_counter(nv, "localcnt"),
+            _need_counter(nv, "remotecnt"),
             bool(nv.get_int("virgin", NvType.INT8)),
             _syncsrc(nv),
             _map(frame, max_map),
@@ -236,6 +236,14 @@ def _need_int(nv: Nv, name: str, kind: NvType) -> int:
     value = nv.get_int(name, kind)
     if value is None:
         raise ProtocolError(f"message without {name}")
+    return value
+
+
+def _need_counter(nv: Nv, name: str) -> int:
+    """One that the primary takes over after a resync, and then counts on from."""
+    value = _need_int(nv, name, NvType.UINT64)
+    if value >= 1 << 63:
+        raise ProtocolError(f"impossible {name} {value}")
     return value
 
 

@@ -10,12 +10,13 @@ from typing import TypeAlias
 import trio
 
 from hastfs.address import Address
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError, ProtocolError, one_line
 from hastfs.model import PROTOCOL_VERSION
 from hastfs.protocol.frame import Frame, FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
 from hastfs.resource.channel import Channel, SocketChannel
 from hastfs.resource.link import LinkLost
+from hastfs.resource.waiting import plain_errors
 from hastfs.volume import Buffer
 
 Dial: TypeAlias = Callable[[], Awaitable[Channel]]
@@ -32,7 +33,7 @@ class Refused(HastError):
     """The other node says no. `wait`: because it is primary itself."""
 
     def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.errmsg)
+        super().__init__(one_line(refusal.errmsg))
         self.wait = refusal.wait
 
 
@@ -66,7 +67,7 @@ async def connect(
         joining = await prepare(welcome.version, welcome.token)
         incoming = await dial()
         await send_frame(incoming, for_version(joining.encode(), welcome.version))
-        terms = Terms.decode(await receive_frame(outgoing, reader), max_map)
+        terms = await _hear_terms(outgoing, incoming, reader, max_map)
         if isinstance(terms, Refusal):
             raise Refused(terms)
         if reader.pending:
@@ -84,6 +85,27 @@ async def _first_answer(outgoing: Channel, reader: FrameReader) -> Frame:
         return await receive_frame(outgoing, reader)
     except LinkLost as error:
         raise NotAnswered(str(error)) from error
+
+
+async def _hear_terms(outgoing: Channel, incoming: Channel, reader: FrameReader, max_map: int) -> Terms | Refusal:
+    """Step 4 from the first connection, or what comes over the second before it: only the refusal of our token does."""
+    answer: Terms | Refusal | None = None
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+
+            async def hear_refusal() -> None:
+                nonlocal answer
+                try:
+                    answer = Refusal.decode(await receive_frame(incoming, FrameReader(_MAX_NV, 0)))
+                except (LinkLost, OSError):
+                    return  # The first connection tells why.
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(hear_refusal)
+            answer = Terms.decode(await receive_frame(outgoing, reader), max_map)
+            nursery.cancel_scope.cancel()
+    assert answer is not None
+    return answer
 
 
 async def send_frame(channel: Channel, frame: list[Buffer]) -> None:

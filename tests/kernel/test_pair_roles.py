@@ -62,7 +62,7 @@ def test_a_second_primary_is_refused_while_the_first_is_reachable(make_pair: Mak
     pair.start()
     pair.connect()
     refused = pair.b.hastctl("role", "primary", RESOURCE, check=False)
-    assert refused.returncode != 0
+    assert refused.returncode == os.EX_TEMPFAIL
     assert "primary" in refused.stderr
     assert not pair.b.image_is_there()
     assert pair.a.status().role == "primary"

@@ -51,16 +51,20 @@ async def test_hooks_of_a_resource_run_in_order_and_one_at_a_time(hooks: Hooks, 
     ]
 
 
-async def test_a_hook_that_hangs_does_not_hold_up_other_resources(hooks: Hooks, tmp_path: Path) -> None:
+async def test_hooks_that_hang_do_not_hold_up_other_resources(hooks: Hooks, tmp_path: Path) -> None:
     fifo, told = tmp_path / "fifo", tmp_path / "told"
     os.mkfifo(fifo)
     os.mkfifo(told)
-    hooks.fire(program(tmp_path / "hangs", f"read line < {fifo}"), "connect", "stuck")
-    release = await trio.to_thread.run_sync(lambda: os.open(fifo, os.O_WRONLY))  # returns when the hook is there
+    release = os.open(fifo, os.O_RDWR)
+    hangs = program(tmp_path / "hangs", f"read line < {fifo}")
+    for number in range(20):
+        hooks.fire(hangs, "connect", f"stuck{number}")
     hooks.fire(program(tmp_path / "quick", f"echo $2 > {told}"), "connect", "disk")
-    assert await trio.to_thread.run_sync(told.read_text) == "disk\n"
-    os.close(release)
+    with trio.fail_after(60):
+        assert await trio.to_thread.run_sync(told.read_text, abandon_on_cancel=True) == "disk\n"
+    os.write(release, b"go\n" * 20)
     await hooks.finished()
+    os.close(release)
 
 
 async def test_whoever_waits_for_all_hooks_is_not_forgotten_when_more_come(hooks: Hooks, tmp_path: Path) -> None:
@@ -102,15 +106,31 @@ async def test_a_killed_hook_is_logged_with_its_signal(
     assert any("signal=9" in record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
 
 
-async def test_a_missing_program_is_logged_and_the_next_event_is_still_told(
-    hooks: Hooks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing", "No such file or directory"),
+        ("not-executable", "Permission denied"),
+        ("folder", "Permission denied"),
+        ("no-program", "Exec format error"),
+        ("no-interpreter", "No such file or directory"),
+    ],
+)
+async def test_what_cannot_be_run_is_logged_and_the_next_event_is_still_told(
+    hooks: Hooks, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, reason: str
 ) -> None:
     seen = tmp_path / "seen"
-    hooks.fire(str(tmp_path / "missing"), "connect", "disk")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "not-executable").write_text("#!/bin/sh\n")
+    for script, content in (("no-program", "rubbish"), ("no-interpreter", "#!/nonexistent/sh\n")):
+        (tmp_path / script).write_text(content)
+        (tmp_path / script).chmod(0o700)
+    hooks.fire(str(tmp_path / name), "connect", "disk")
     hooks.fire(program(tmp_path / "hook", f"echo $1 > {seen}"), "disconnect", "disk")
     await hooks.finished()
     assert seen.read_text() == "disconnect\n"
-    assert any("cannot be run" in record.getMessage() for record in caplog.records)
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.getMessage() == f"Hook cannot be run (cmd=[{tmp_path / name} connect disk]): {reason}."
 
 
 async def test_a_hook_that_runs_for_a_minute_is_reported_every_minute(

@@ -124,6 +124,8 @@ def test_terms_must_be_complete(name: str) -> None:
         ("extentsize", NvType.INT32, -4096),
         ("syncsrc", NvType.UINT8, 0),
         ("syncsrc", NvType.UINT8, 3),
+        ("localcnt", NvType.UINT64, 1 << 63),
+        ("remotecnt", NvType.UINT64, (1 << 64) - 1),
     ],
 )
 def test_terms_must_make_sense(name: str, kind: NvType, value: int) -> None:

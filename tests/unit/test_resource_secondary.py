@@ -28,7 +28,7 @@ from hastfs.protocol.replication import (
 )
 from hastfs.resource import secondary
 from hastfs.resource.connecting import receive_frame
-from hastfs.resource.link import LinkLost
+from hastfs.resource.link import KEEPALIVE, LinkLost
 from hastfs.resource.secondary import MAX_BACKLOG, SILENCE, Secondary
 from hastfs.volume import Buffer
 from tests.simulation.disk import SimulatedComponent, SimulatedDisk
@@ -346,16 +346,41 @@ async def test_a_silent_primary_is_dropped_and_one_with_keepalives_is_not(autoju
         assert trio.current_time() - start == SILENCE
 
 
-async def test_the_map_is_forgotten_at_the_first_request_but_not_at_a_keepalive(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(encode_request(Command.READ, 1, 0, 512), id="READ"),
+        pytest.param(write(1, 0), id="WRITE"),
+        pytest.param(encode_request(Command.DELETE, 1, 0, 512), id="DELETE"),
+        pytest.param(encode_request(Command.FLUSH, 1, 0, 0), id="FLUSH"),
+        pytest.param(encode_state(1, Consistency.INCONSISTENT, Generations(5)), id="STATE"),
+    ],
+)
+async def test_the_map_is_forgotten_at_the_first_request_but_not_at_a_keepalive(
+    autojump_clock: MockClock, request_: list[Buffer]
+) -> None:
     disk = SimulatedDisk(RESOURCE, SIZE)
-    disk.content[4096] = 0x05
+    disk.content[4096] = disk.stable[4096] = 0x05
     async with served(disk) as primary:
-        primary.say(encode_keepalive())
-        await trio.sleep(1)
-        assert disk.map[0] == 0x05
-        primary.say(encode_request(Command.READ, 1, 0, 512))
+        for _ in range(5):
+            primary.say(encode_keepalive())
+            await trio.sleep(KEEPALIVE)
+        assert disk.map[0] == disk.stable[4096] == 0x05
+        primary.say(request_)
         await primary.reply()
         assert not any(disk.map)
+        assert not disk.stable[4096]
+
+
+async def test_the_map_is_kept_if_the_primary_goes_without_a_request(autojump_clock: MockClock) -> None:
+    disk = SimulatedDisk(RESOURCE, SIZE)
+    disk.content[4096] = disk.stable[4096] = 0x05
+    async with served(disk) as primary:
+        primary.say(encode_keepalive())
+        await trio.sleep(KEEPALIVE)
+        primary.requests.cut()
+        await primary.ended.wait()
+    assert disk.map[0] == disk.stable[4096] == 0x05
 
 
 async def test_a_fresh_node_takes_over_the_pairs_identity(autojump_clock: MockClock) -> None:
