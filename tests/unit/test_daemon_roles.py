@@ -135,7 +135,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.export = FakeExport(self.log)
-        self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda: self.export)
+        self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda config: self.export)
 
     async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
         with socket.socket() as link:
