@@ -153,7 +153,7 @@ def test_dump_of_an_unknown_resource_is_65(run: Run) -> None:
     assert run("dump", "nope") == (65, "", "[ERROR] Unknown resource nope.\n")
 
 
-@pytest.mark.parametrize("arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",)])
+@pytest.mark.parametrize("arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",), ("reload",)])
 def test_without_a_daemon_commands_are_71(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     message = f"[ERROR] Unable to connect to hastd via {tmp_path}/control: No such file or directory.\n"
     assert run(*arguments) == (71, "", message)
@@ -259,6 +259,18 @@ def test_a_refused_stop_is_75_and_says_why(run: Run, daemon: Daemon) -> None:
     daemon.answer = lambda request: Reply(75, "Resource test is in use.")
     assert run("stop") == (75, "", "[ERROR] Resource test is in use.\n")
     assert daemon.requests == [Request(ControlCommand.STOP)]
+
+
+def test_reload_is_silent_unless_debugging(run: Run, daemon: Daemon) -> None:
+    assert run("reload") == (0, "", "")
+    assert run("reload", "-fd") == (0, "[DEBUG][1] Configuration reloaded.\n", "")
+    assert daemon.requests == [Request(ControlCommand.RELOAD), Request(ControlCommand.RELOAD, force=True)]
+
+
+@pytest.mark.parametrize("code", [66, 71, 72, 75, 78])
+def test_a_refused_reload_says_why_with_the_errors_exit_code(run: Run, daemon: Daemon, code: int) -> None:
+    daemon.answer = lambda request: Reply(code, "/etc/hast.conf:3: near 'sync'")
+    assert run("reload") == (code, "", "[ERROR] /etc/hast.conf:3: near 'sync'\n")
 
 
 def test_a_daemon_that_does_not_answer_costs_bounded_time(
