@@ -67,6 +67,7 @@ class Reloader:
             opened = await trio.to_thread.run_sync(self._doors.open_for, config)
             try:
                 had = await self._leave(plan.stopped, force=force)
+                await trio.lowlevel.checkpoint_if_cancelled()  # hastd may be ending: nobody serves new doors then
             except BaseException:
                 self._doors.refuse(opened)
                 raise

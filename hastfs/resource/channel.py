@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from typing import Protocol
@@ -31,7 +32,7 @@ class Channel(Protocol):
         """Returns when `send` is worth trying again."""
 
     def set_timeout(self, timeout: int) -> None:
-        """Seconds without an acknowledgement of sent data that break the connection, from now on."""
+        """Seconds without an acknowledgement of sent data that break the connection, from now on. Never raises."""
 
     def close(self) -> None: ...
 
@@ -64,7 +65,8 @@ class SocketChannel:
         await trio.lowlevel.wait_writable(self._socket)
 
     def set_timeout(self, timeout: int) -> None:
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(timeout, _LONGEST_TIMEOUT) * 1000)
+        with contextlib.suppress(OSError):  # It is closed: who uses it is about to find out.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(timeout, _LONGEST_TIMEOUT) * 1000)
 
     def close(self) -> None:
         trio.lowlevel.notify_closing(self._socket)

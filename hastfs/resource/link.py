@@ -192,9 +192,8 @@ class Link:
         """Seconds (hast.conf(5)); also for what is under way."""
         self._timeout = timeout
         self._timeout_changed.set()
-        if not self._ended:
-            for channel in self._channels:
-                channel.set_timeout(timeout)
+        for channel in self._channels:
+            channel.set_timeout(timeout)
 
     def check(self) -> None:
         """Raises LinkLost if the link cannot be used any longer."""

@@ -322,3 +322,43 @@ def test_a_daemon_in_the_background_finds_a_file_that_it_was_given_by_a_relative
     set_statement(node, "replication", "async")
     node.hastctl("reload")
     assert node.fields()["replication"] == "async"
+
+
+def test_a_primary_gets_a_device_and_loses_it_again(pair: Pair) -> None:
+    node = pair.a
+    node.become_primary()
+    put(node.image, b"d" * MIB)
+    set_statement(node, "device", "on")
+    node.hastctl("reload")
+    assert node.device.read_bytes()[:MIB] == b"d" * MIB
+    set_statement(node, "device", "off")
+    node.hastctl("reload")
+    assert not node.device.is_symlink()
+    assert machine.loops_below(pair.root) == []
+    assert node.image_is_there()
+
+
+def test_a_worker_that_hangs_is_replaced_by_one_with_the_new_configuration(pair: Pair) -> None:
+    node = pair.a
+    node.become_primary()
+    worker = int(node.fields()["workerpid"])
+    os.kill(worker, signal.SIGSTOP)
+    set_statement(node, "replication", "async")
+    hang_up(node)
+    node.until(lambda: node.fields().get("workerpid", str(worker)) != str(worker), "another worker", timeout=20)
+    assert said(node, "it would go on with the old configuration") == 1
+    put(node.image, b"w" * MIB)
+
+
+def test_hastd_ends_in_order_in_the_middle_of_a_reload(pair: Pair) -> None:
+    node = pair.a
+    node.become_primary()
+    moved = node.root / "control", node.root / "pid"
+    for keyword, path in zip(("control", "pidfile"), moved, strict=True):
+        set_statement(node, keyword, path)
+    set_statement(node, "name", "renamed")
+    assert node.process is not None
+    node.process.send_signal(signal.SIGHUP)
+    node.stop()
+    assert not any(path.exists() for path in (*moved, node.control, node.pidfile))
+    assert machine.mounts_below(node.root) == []

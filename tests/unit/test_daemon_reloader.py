@@ -45,10 +45,12 @@ class FakeDoors(Doors):
     def __init__(self, log: list[str]) -> None:
         self._log = log
         self.refuses = ""
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def open_for(self, config: Config) -> Opened:
         if self.refuses:
             raise SystemFailure(self.refuses)
+        self.meanwhile()
         self._log.append("doors opened")
         return Opened(None, (), {}, "", None)  # type: ignore[arg-type]
 
@@ -319,6 +321,14 @@ async def test_one_reload_comes_after_the_other(stage: Stage) -> None:
             for _ in range(3):
                 nursery.start_soon(stage.reload, new)
         assert list(stage.resources) == list(new.resources)
+
+
+async def test_a_daemon_that_ends_meanwhile_takes_no_new_doors(stage: Stage) -> None:
+    with trio.CancelScope() as scope:
+        stage.doors.meanwhile = lambda: trio.from_thread.run_sync(scope.cancel)
+        await stage.reload(OLD)
+    assert scope.cancelled_caught
+    assert stage.log == ["doors opened", "doors refused"]
 
 
 async def test_a_stopping_daemon_does_not_reload(stage: Stage) -> None:
