@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -15,11 +16,11 @@ from hastfs.cli import options, output
 from hastfs.cli.options import DaemonOptions, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
-from hastfs.daemon import leftovers, logs, privileges, sockets
+from hastfs.daemon import leftovers, logs, privileges
 from hastfs.daemon.daemonize import detach
+from hastfs.daemon.doors import Doors
 from hastfs.daemon.launcher import ProcessLauncher
 from hastfs.daemon.logs import LogSettings
-from hastfs.daemon.pidfile import Pidfile
 from hastfs.daemon.process import ProcessStarter
 from hastfs.daemon.supervisor import Supervisor
 from hastfs.errors import HastError
@@ -40,23 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(given: DaemonOptions) -> int:
-    config = files.load(given.config)
-    with contextlib.ExitStack() as held:
-        # The pidfile's lock comes first: only its owner may touch the control socket, and what is mounted.
-        pidfile = Pidfile(given.pidfile or config.pidfile)
-        held.callback(pidfile.remove)
-        listeners = sockets.listen_tcp(config.listen)
-        for listener in listeners:
-            held.callback(listener.close)
-        control = held.enter_context(sockets.listen_control(config.control))
-        held.callback(_unlink, config.control)
+    # Paths are used again later, when the working directory is another.
+    pidfile = given.pidfile and os.path.abspath(given.pidfile)
+    config = _read(given.config, pidfile)
+    read = partial(_read, os.path.abspath(given.config), pidfile)
+    with contextlib.closing(Doors(config)) as doors:
         settings = LogSettings(given.foreground, given.debug)
         serving = _settle(settings)
         for warning in config.warnings:
             log.warning("%s", warning)
-        pidfile.write()
-        sockets.own_control(control)
-        return _serve(config, settings, listeners, control, serving)
+        doors.settle()
+        return _serve(config, read, doors, settings, serving)
+
+
+def _read(path: str, pidfile: str | None) -> Config:
+    """`pidfile`: the command line's, which counts more than the file's. ConfigMissing or ConfigError."""
+    config = files.load(path)
+    return config if pidfile is None else dataclasses.replace(config, pidfile=pidfile)
 
 
 def _settle(settings: LogSettings) -> Callable[[], None]:
@@ -71,26 +72,17 @@ def _settle(settings: LogSettings) -> Callable[[], None]:
 
 
 def _serve(
-    config: Config,
-    settings: LogSettings,
-    listeners: list[socket.socket],
-    control: socket.socket,
-    serving: Callable[[], None],
+    config: Config, read: Callable[[], Config], doors: Doors, settings: LogSettings, serving: Callable[[], None]
 ) -> int:
     try:
         log.info("%s", privileges.outlook())
         launcher = ProcessLauncher(ProcessStarter())
         leftovers.clear(config)
-        trio.run(Supervisor(config, launcher, settings).run, listeners, control, serving)
+        trio.run(Supervisor(config, read, doors, launcher, settings).run, serving)
     except Exception:
         log.critical("hastd failed.", exc_info=True)
         return os.EX_SOFTWARE
     return os.EX_OK
-
-
-def _unlink(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
 
 
 if __name__ == "__main__":

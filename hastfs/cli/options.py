@@ -21,6 +21,7 @@ usage: hastctl create [-df] [-c config] [-e extentsize] [-k keepdirty]
        hastctl list [-d] [-c config] [all | name ...]
        hastctl status [-d] [-c config] [all | name ...]
        hastctl dump [-d] [-c config] [all | name ...]
+       hastctl reload [-df] [-c config]
        hastctl stop [-df] [-c config]"""
 
 _LETTERS = {
@@ -29,6 +30,7 @@ _LETTERS = {
     "list": "dc:h",
     "status": "dc:h",
     "dump": "dc:h",
+    "reload": "dfc:h",
     "stop": "dfc:h",
 }
 _MULTIPLIERS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -128,7 +130,7 @@ def _take_role(names: list[str]) -> Role:
 def _names(command: str, names: list[str]) -> tuple[str, ...]:
     if command in ("create", "role") and not names:
         raise UsageShown(HASTCTL_USAGE)
-    if command == "stop" and names:
+    if command in ("reload", "stop") and names:
         raise UsageShown(HASTCTL_USAGE)
     if command in ("list", "status", "dump") and not names:
         return (_ALL,)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 from hastfs.address import Address
 from hastfs.errors import DataError
@@ -42,6 +43,28 @@ class ResourceConfig:
     metaflush: bool
     device: bool
     """Whether a primary also gets a loop device and /dev/hast/PROVIDER."""
+
+    def as_plain(self) -> dict[str, Any]:
+        """In values that JSON has."""
+        return asdict(self) | {
+            "replication": self.replication.value,
+            "checksum": self.checksum.value,
+            "compression": self.compression.value,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Self:
+        """The reverse of `as_plain`; raises TypeError, KeyError or ValueError for anything else."""
+        return cls(
+            **plain
+            | {
+                "remote": None if plain["remote"] is None else Address(**plain["remote"]),
+                "source": None if plain["source"] is None else Address(**plain["source"]),
+                "replication": Replication(plain["replication"]),
+                "checksum": Checksum(plain["checksum"]),
+                "compression": Compression(plain["compression"]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

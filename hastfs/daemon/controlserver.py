@@ -9,6 +9,7 @@ from typing import Protocol
 import trio
 
 from hastfs.daemon import messages
+from hastfs.daemon.accepting import Accepting
 from hastfs.errors import HastError, ProtocolError
 from hastfs.protocol.control import ControlCommand, ControlError, Reply, Request
 from hastfs.protocol.frame import Frame
@@ -32,6 +33,9 @@ class Controlled(Protocol):
 
     async def status(self, request: Request) -> Reply: ...
 
+    async def reload(self, request: Request) -> Reply:
+        """Reads the configuration again."""
+
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service; the daemon ends when `end` is called."""
 
@@ -44,11 +48,16 @@ class ControlServer:
 
     def __init__(self, controlled: Controlled) -> None:
         self._controlled = controlled
+        self._accepting = Accepting(self._serve)
         self._places = trio.Semaphore(MAX_CLIENTS)
 
     async def run(self, listener: socket.socket) -> None:
         """Runs until cancelled; closes the socket."""
-        await trio.serve_listeners(self._serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+        await self._accepting.run([listener])
+
+    def listen_on(self, listener: socket.socket) -> None:
+        """On this one from now on; who came over the one before still gets an answer."""
+        self._accepting.listen_on([listener])
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         async with self._places, stream:
@@ -82,6 +91,8 @@ class ControlServer:
                     return await self._controlled.set_role(request)
                 case ControlCommand.STATUS:
                     return await self._controlled.status(request)
+                case ControlCommand.RELOAD:
+                    return await self._controlled.reload(request)
                 case ControlCommand.STOP:
                     return await self._controlled.stop(request)
         except ControlError:

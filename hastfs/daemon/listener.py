@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,7 @@ import trio
 from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import messages
+from hastfs.daemon.accepting import Accepting
 from hastfs.errors import HastError, ProtocolError, one_line
 from hastfs.model import Role
 from hastfs.protocol import handshake
@@ -89,13 +90,17 @@ class Listener:
 
     def __init__(self, resources: Mapping[str, Acceptor]) -> None:
         self._resources = resources
+        self._accepting = Accepting(self._serve)
         self._half_open: dict[str, _HalfOpen] = {}
         self._places = trio.Semaphore(MAX_HALF_OPEN)
 
-    async def run(self, sockets: Sequence[socket.socket]) -> None:
+    async def run(self, sockets: Collection[socket.socket]) -> None:
         """Runs until cancelled; closes the sockets."""
-        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
-        await trio.serve_listeners(self._serve, listeners)
+        await self._accepting.run(sockets)
+
+    def listen_on(self, sockets: Collection[socket.socket]) -> None:
+        """On these from now on, instead of those that `run` began with. Links and half of links go on."""
+        self._accepting.listen_on(sockets)
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         sock = stream.socket
@@ -131,33 +136,36 @@ class Listener:
         try:
             resource = self._find(message, known)
             if isinstance(message, Hello):
-                await self._open(sock, resource, message)
+                await self._open(sock, resource, message, known)
             else:
                 await self._join(sock, resource, message)
         except _Refused as refused:
             await messages.send(sock, for_version(refused.refusal.encode(), version), OPENING_WITHIN)
             raise
 
-    async def _known(self, peer: str) -> set[str]:
+    async def _known(self, peer: str) -> dict[str, Address]:
         """The resources whose `remote` is `peer`, an IP address. A name is looked up anew each time."""
         configured = {resource.config.remote for resource in self._resources.values()}
         matching = {remote for remote in configured if remote and _canonical(peer) in await _addresses(remote)}
-        return {name for name, resource in self._resources.items() if resource.config.remote in matching}
+        remotes = {name: resource.config.remote for name, resource in self._resources.items()}
+        return {name: remote for name, remote in remotes.items() if remote in matching}
 
-    def _find(self, message: Hello | Joining, known: set[str]) -> Acceptor:
-        """The resource, if it takes a primary from this address."""
+    def _find(self, message: Hello | Joining, known: Mapping[str, Address]) -> Acceptor:
+        """The resource, if it takes a primary from this address: `known` is not, if it was configured anew since."""
         name = message.resource
         resource = self._resources.get(name)
         if resource is None:
             raise _Refused(handshake.NOT_CONFIGURED, f"resource {name} is not configured here.")
-        if name not in known:
+        if name not in known or known[name] != resource.config.remote:
             raise _Refused(handshake.NO_ACCESS, f"it is not the remote address of resource {name}.")
         if resource.role is not Role.SECONDARY:
             reason = f"we act as {resource.role.word} for resource {name} and not as secondary."
             raise _Refused(handshake.acts_as(resource.role), reason, wait=resource.role is Role.PRIMARY)
         return resource
 
-    async def _open(self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello) -> None:
+    async def _open(
+        self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello, known: Mapping[str, Address]
+    ) -> None:
         """Steps 1 and 2; then the connection waits for its second one, whose task takes it away."""
         name = hello.resource
         half = _HalfOpen(sock, handshake.negotiate(hello.version))
@@ -167,7 +175,7 @@ class Listener:
         try:
             with half.scope:
                 await resource.drop_link()
-                self._find(hello, {name})  # The role may have changed meanwhile.
+                self._find(hello, known)  # The role may have changed meanwhile.
                 welcome = Welcome(half.version, half.token).encode()
                 await messages.send(sock, for_version(welcome, half.version), OPENING_WITHIN)
                 await trio.sleep(resource.config.timeout)

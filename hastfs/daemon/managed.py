@@ -16,7 +16,7 @@ from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
 from hastfs.daemon.workers import Worker
-from hastfs.errors import ComponentError, HastError, MetadataError, SystemFailure
+from hastfs.errors import ComponentError, DataError, HastError, MetadataError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ResourceStatus
 from hastfs.resource.events import Event
@@ -35,9 +35,11 @@ class ManagedResource:
         launcher: Launcher,
         hooks: Hooks,
         logs: LogSettings,
-        make_export: Callable[[], Export],
+        make_export: Callable[[ResourceConfig], Export],
     ) -> None:
         """`make_export`: what applications see of this resource, anew for each time it is primary."""
+        self.changing = trio.Lock()
+        """Held by whoever changes the role or the configuration."""
         self.config = config
         self.role = Role.INIT
         self._log = ResourceLog(logging.getLogger(__name__), config.name, lambda: self.role)
@@ -45,7 +47,7 @@ class ManagedResource:
         self._hooks = hooks
         self._make_export = make_export
         self._split_brain = False
-        self._changing = trio.Lock()
+        self._ended = False
         self._nursery: trio.Nursery
         self._primary: PrimaryRole | None = None
         self._secondary: SecondaryRole | None = None
@@ -57,14 +59,21 @@ class ManagedResource:
             task_status.started()
             await trio.sleep_forever()
 
+    def end(self) -> None:
+        """`run` returns; there is no such resource any more. Only for one that has the role init."""
+        self._ended = True
+        self._nursery.cancel_scope.cancel()
+
     async def set_role(self, role: Role, *, force: bool) -> Role:
         """Returns the role before. Raises HastError: BusyError with the role unchanged if the image is in use, and
         otherwise if the new role cannot be had: then a secondary stays one, and a primary is `init`. `force`: take
         and leave the role nevertheless.
         """
-        async with self._changing:
+        async with self.changing:
             before = self.role
             if role is not before:
+                if self._ended:
+                    raise DataError(f"Resource {self.config.name} is not configured any more.")
                 await self._leave(force)
                 reached = Role.INIT
                 try:
@@ -79,6 +88,31 @@ class ManagedResource:
                     self._become(reached)
         return before
 
+    # -- for a new configuration; `changing` is held ---------------------------------------------------------------
+
+    async def leave(self, *, force: bool) -> Role:
+        """To init; the role before. BusyError, with nothing changed, if the image is in use: unless `force`."""
+        before = self.role
+        await self._leave(force)
+        self._become(Role.INIT)
+        return before
+
+    async def enter(self, role: Role) -> None:
+        """From init. Raises HastError if the role cannot be had."""
+        await self._enter(role, force=False)
+        self._become(role)
+
+    async def apply(self, config: ResourceConfig) -> None:
+        """From now on this counts. Component, image and device may be others only in the role init."""
+        before, self.config = self.config, config
+        self._around.config = config
+        if self._primary is not None:
+            await self._primary.apply()
+        if self._secondary is not None:
+            await self._secondary.apply(before)
+
+    # -- the ways from role to role ----------------------------------------------------------------------------------
+
     async def _leave(self, force: bool) -> None:
         if self._primary is not None:
             await self._primary.leave(force=force)
@@ -90,13 +124,13 @@ class ManagedResource:
     async def _enter(self, role: Role, force: bool) -> None:
         if role is Role.SECONDARY:
             # Its worker starts only when a primary connects: what is wrong with the component is better said now.
-            await trio.to_thread.run_sync(_check_component, self.config)
+            await trio.to_thread.run_sync(check_component, self.config)
             self._secondary = SecondaryRole(self._around, self._nursery)
         elif role is Role.PRIMARY:
             self._primary = await self._start_primary(force)
 
     async def _start_primary(self, force: bool) -> PrimaryRole:
-        role = PrimaryRole(self._around, self._make_export())
+        role = PrimaryRole(self._around, self._make_export(self.config))
         within = self.config.timeout + _START_MARGIN
         try:
             with trio.fail_after(within):
@@ -138,14 +172,16 @@ class ManagedResource:
         return await self._primary.holders() if self._primary is not None else []
 
     async def drop_link(self) -> None:
-        async with self._changing:
+        async with self.changing:
             if self._secondary is not None:
                 await self._secondary.drop()
 
     async def accept_link(self, link: IncomingLink) -> None:
+        remote = self.config.remote
         try:
-            async with self._changing:
-                if self._secondary is not None:
+            async with self.changing:
+                # One from the address before is not to slip in while that changes.
+                if self._secondary is not None and remote == self.config.remote:
                     await self._secondary.accept(link)
         except HastError as error:
             self._log.error("%s", error)
@@ -168,8 +204,8 @@ class ManagedResource:
         return None if self._secondary is None else self._secondary.worker
 
 
-def _check_component(config: ResourceConfig) -> None:
-    """Raises ComponentError."""
+def check_component(config: ResourceConfig) -> None:
+    """ComponentError if there is none that the resource can use. Blocks."""
     try:
         read_metadata(config)
     except MetadataError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
@@ -23,13 +24,17 @@ class Pidfile:
             raise SystemFailure(f"Unable to create pidfile {path}: {error.strerror}.") from error
 
     def write(self) -> None:
-        """Names this process in it: to be called after detaching."""
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        """Names this process in it: to be called after detaching. SystemFailure if it cannot be written."""
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise SystemFailure(f"Unable to write pidfile {self.path}: {error.strerror}.") from error
 
     def remove(self) -> None:
         """Gives the name up; only by the process that is named in it."""
-        os.unlink(self.path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
         os.close(self._fd)
 
 

@@ -33,11 +33,12 @@ _STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's work
 _SECONDARY_STOPS_WITHIN = 5.0  # Seconds.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Surroundings:
     """What a role works with."""
 
     config: ResourceConfig
+    """What the next worker gets: a new one when hast.conf was read again."""
     launcher: Launcher
     logs: LogSettings
     notify: Notify
@@ -148,6 +149,12 @@ class PrimaryRole:
         """Who uses the image or the device, besides ourselves."""
         return await self._export.holders({self.worker.pid} if self.worker else set())
 
+    async def apply(self) -> None:
+        """The configuration has changed: the worker hears of it."""
+        async with self._leaving:  # no worker is being started, with the configuration of before
+            if self.worker is not None:
+                await _configure(self.worker, self._around)
+
     async def leave(self, *, force: bool) -> None:
         """Returns when the role is given up. BusyError if somebody uses the image or the device: unless `force`."""
         async with self._leaving:
@@ -172,6 +179,16 @@ def busy(name: str, holders: list[str]) -> str:
     return f"Resource {name} is in use (-f to force): {'; '.join(holders)}."
 
 
+async def _configure(worker: Worker, around: Surroundings) -> None:
+    """One that does not do as it is told is not kept; the next one is started with the new configuration."""
+    try:
+        await worker.configure(around.config)
+    except SystemFailure as error:
+        if not worker.ended.is_set():
+            around.log.error("%s It is killed: it would go on with the old configuration.", error)
+            worker.kill()
+
+
 class SecondaryRole:
     """One time of being secondary. Its workers run in `nursery`, which outlives them."""
 
@@ -192,6 +209,13 @@ class SecondaryRole:
 
         self.worker = await around.launcher.launch(job, around.notify)
         self._nursery.start_soon(self._watch, self.worker)
+
+    async def apply(self, before: ResourceConfig) -> None:
+        """The configuration has changed: the worker hears of it. Whoever is not the other node any more has to go."""
+        if before.remote != self._around.config.remote:
+            await self.drop()
+        elif self.worker is not None:
+            await _configure(self.worker, self._around)
 
     async def drop(self) -> None:
         """Returns when no worker has the component any more."""

@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
-import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import partial
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
 from hastfs.config.schema import Config
 from hastfs.daemon.controlserver import ControlServer
-from hastfs.daemon.export import Export
+from hastfs.daemon.doors import Doors
 from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import Listener
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
-from hastfs.daemon.roles import busy
+from hastfs.daemon.reloader import Reloader
+from hastfs.daemon.resources import Resources, at_once
 from hastfs.errors import BusyError, HastError
 from hastfs.model import Role
 from hastfs.protocol.control import ALL, ERROR_NO_RESOURCE, Reply, Request, ResourceStatus
+from hastfs.resource.waiting import Wakeup
 
 log = logging.getLogger(__name__)
 
 _HOOKS_FINISH_WITHIN = 10.0
 """Seconds that hooks have after everything else has ended; what still runs then is killed."""
 
-_T = TypeVar("_T")
 _Do = Callable[[ManagedResource], Awaitable[ResourceStatus]]
 
 
 class Supervisor:
     """Everything hastd does once it is set up."""
 
-    def __init__(self, config: Config, launcher: Launcher, logs: LogSettings) -> None:
+    def __init__(
+        self, config: Config, read: Callable[[], Config], doors: Doors, launcher: Launcher, logs: LogSettings
+    ) -> None:
+        """`read`: gives the configuration anew; HastError if it cannot be used."""
         self._hooks = Hooks()
-        self._resources = {
-            name: ManagedResource(resource, launcher, self._hooks, logs, partial(Export, config.mountdir, resource))
-            for name, resource in config.resources.items()
-        }
+        self._resources = Resources(config, launcher, self._hooks, logs)
+        self._doors = doors
+        self._listener = Listener(self._resources)
+        self._control = ControlServer(self)
+        self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
+        self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
 
-    async def run(
-        self, listeners: Sequence[socket.socket], control: socket.socket, serving: Callable[[], None]
-    ) -> None:
-        """Runs until a signal or `end`; calls `serving` when everything can be reached. Closes the sockets."""
+    async def run(self, serving: Callable[[], None]) -> None:
+        """Runs until a signal or `end`; calls `serving` when everything can be reached. Closes the doors' sockets."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hooks.run)
             await nursery.start(self._obey_signals)
             async with trio.open_nursery() as resources:
-                for resource in self._resources.values():
-                    await resources.start(resource.run)
+                await resources.start(self._resources.run)
                 async with trio.open_nursery() as doors:
-                    doors.start_soon(Listener(self._resources).run, listeners)
-                    doors.start_soon(ControlServer(self).run, control)
+                    doors.start_soon(self._listener.run, self._doors.listeners)
+                    doors.start_soon(self._control.run, self._doors.control)
+                    doors.start_soon(self._reload_on_hangup)
                     serving()
                     await self._ending.wait()
                     doors.cancel_scope.cancel()
@@ -72,10 +74,30 @@ class Supervisor:
             task_status.started()
             async for number in signals:
                 if number == signal.SIGHUP:
-                    log.warning("SIGHUP ignored: a changed configuration takes effect when hastd is started again.")
+                    self._hangup.set()
                 else:
                     log.info("Termination signal received, exiting.")
                     self._ending.set()
+
+    async def _reload_on_hangup(self) -> None:
+        while True:
+            await self._hangup.wait()
+            with contextlib.suppress(HastError):  # The log says it; there is nobody else to tell.
+                await self._reload(force=False)
+
+    def _serve_doors(self) -> None:
+        self._listener.listen_on(self._doors.listeners)
+        self._control.listen_on(self._doors.control)
+
+    async def reload(self, request: Request) -> Reply:
+        """Reads the configuration again. HastError if it is not in force then, or cost a resource its role."""
+        await self._reload(force=request.force)
+        return Reply()
+
+    async def _reload(self, *, force: bool) -> None:
+        if self._stopping:
+            raise BusyError("hastd is stopping.")
+        await self._reloader.reload(force=force)
 
     async def set_role(self, request: Request) -> Reply:
         """Of all resources that are asked for, at the same time."""
@@ -100,7 +122,7 @@ class Supervisor:
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service. BusyError, with none of them touched, if one is in use: unless forced."""
         if not request.force:
-            await self._refuse_if_held()
+            await self._resources.refuse_if_held(self._resources)
         self._stopping = True
         try:
             await self._leave_all(force=request.force)
@@ -113,11 +135,6 @@ class Supervisor:
         """Makes `run` return; what is still in service is taken out of it."""
         self._ending.set()
 
-    async def _refuse_if_held(self) -> None:
-        held = {name: await resource.holders() for name, resource in self._resources.items()}
-        if any(held.values()):
-            raise BusyError(" ".join(busy(name, holders) for name, holders in held.items() if holders))
-
     async def _leave_all(self, *, force: bool) -> None:
         """Every resource to `init`. The first error is raised when all have been tried."""
         errors: list[HastError] = []
@@ -129,7 +146,7 @@ class Supervisor:
                 log.error("%s", error)
                 errors.append(error)
 
-        await _at_once(leave, self._resources.values())
+        await at_once(leave, self._resources.values())
         if errors and not force:
             raise errors[0]
 
@@ -142,11 +159,5 @@ class Supervisor:
             resource = self._resources.get(name)
             answers[name] = ResourceStatus(name, ERROR_NO_RESOURCE) if resource is None else await do(resource)
 
-        await _at_once(answer, dict.fromkeys(wanted))
+        await at_once(answer, dict.fromkeys(wanted))
         return Reply(resources=[answers[name] for name in wanted])
-
-
-async def _at_once(do: Callable[[_T], Awaitable[None]], items: Iterable[_T]) -> None:
-    async with trio.open_nursery() as nursery:
-        for item in items:
-            nursery.start_soon(do, item)

@@ -20,9 +20,20 @@ from functools import partial
 import trio
 from setproctitle import setproctitle
 
+from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import logs, privileges
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
-from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, Ready, StatusAnswer, Stop
+from hastfs.daemon.workerlink import (
+    AskStatus,
+    Configure,
+    Configured,
+    Failed,
+    Happened,
+    LinkEnd,
+    Ready,
+    StatusAnswer,
+    Stop,
+)
 from hastfs.errors import HastError
 from hastfs.frontend import session
 from hastfs.resource import primary, secondary
@@ -85,6 +96,21 @@ class _Engine:
     def __init__(self) -> None:
         self.stopping = trio.Event()
         self.status: Callable[[], Status] = lambda: Status("", 0, 0, 0)
+        self._at_work: primary.Primary | secondary.Secondary | None = None
+        self._config: ResourceConfig | None = None  # a newer one than it was started with
+
+    def works(self, at_work: primary.Primary | secondary.Secondary) -> None:
+        """From now on there is something that orders can be carried out by."""
+        self._at_work = at_work
+        self.status = at_work.status
+        if self._config is not None:
+            at_work.apply(self._config)
+
+    def configure(self, config: ResourceConfig) -> None:
+        """At once, or as soon as there is something to configure."""
+        self._config = config
+        if self._at_work is not None:
+            self._at_work.apply(config)
 
 
 async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
@@ -104,6 +130,9 @@ async def _obey(link: LinkEnd, engine: _Engine) -> None:
         match order:
             case AskStatus():
                 link.send(StatusAnswer(order.number, engine.status().as_dict()))
+            case Configure():
+                engine.configure(order.as_config)
+                link.send(Configured(order.number))
             case Stop():
                 engine.stopping.set()
     raise _SupervisorGone("The supervisor is gone.")
@@ -117,7 +146,7 @@ async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: Li
     notify = partial(_notify, link)
     async with trio.open_nursery() as nursery:
         volume = await nursery.start(partial(primary.run, job.config, opened, force=job.force, notify=notify))
-        engine.status = volume.status
+        engine.works(volume)
         async with trio.open_nursery() as lane:
             await lane.start(partial(_serve, job, volume, engine))
             link.send(Ready())
@@ -145,7 +174,7 @@ async def _be_secondary(job: SecondaryJob, opened: Opened, engine: _Engine, link
             await run(notify=notify, task_status=task_status)
             nursery.cancel_scope.cancel()
 
-        engine.status = (await nursery.start(serve)).status
+        engine.works(await nursery.start(serve))
         link.send(Ready())
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, get_origin, get_type_hints
 
 import trio
 
+from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.resource.events import Event
 from hastfs.resource.status import Status
@@ -27,6 +28,19 @@ class AskStatus:
     """To the worker: answer with a `StatusAnswer` of the same number."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """To the worker: do as this configuration says from now on, and answer with `Configured` of the same number."""
+
+    number: int
+    config: dict[str, Any]
+
+    @property
+    def as_config(self) -> ResourceConfig:
+        """Raises TypeError, KeyError or ValueError if this is no configuration."""
+        return ResourceConfig.from_plain(self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,13 @@ class StatusAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Configured:
+    """From the worker: what it does next, it does as `Configure` said."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """From the worker, last: why it ends."""
 
@@ -74,11 +95,11 @@ class Failed:
     """A new worker may do better."""
 
 
-Order: TypeAlias = AskStatus | Stop
-Report: TypeAlias = Ready | Happened | StatusAnswer | Failed
+Order: TypeAlias = AskStatus | Configure | Stop
+Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | Failed
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (AskStatus, Stop, Ready, Happened, StatusAnswer, Failed)
+    kind.__name__: kind for kind in (AskStatus, Configure, Stop, Ready, Happened, StatusAnswer, Configured, Failed)
 }
 _PLAIN = (int, str, bool, dict)
 

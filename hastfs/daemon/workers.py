@@ -7,12 +7,24 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import trio
 
+from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import workerlink
-from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, LinkError, Ready, StatusAnswer, Stop
+from hastfs.daemon.workerlink import (
+    AskStatus,
+    Configure,
+    Configured,
+    Failed,
+    Happened,
+    LinkEnd,
+    LinkError,
+    Ready,
+    StatusAnswer,
+    Stop,
+)
 from hastfs.errors import HastError, SystemFailure
 from hastfs.resource.events import Notify
 from hastfs.resource.status import Status
@@ -23,8 +35,13 @@ log = logging.getLogger(__name__)
 STATUS_WITHIN = 2.0
 """Seconds a worker has to say its status; one that does not must not make `hastctl status` wait for long."""
 
+CONFIGURED_WITHIN = 5.0
+"""Seconds a worker has to take a new configuration; one that does not is not kept."""
+
 _LAST_WORDS_WITHIN = 1.0  # Seconds; usually the link's end has been read by then.
 _EXITS_WITHIN = 5.0  # Seconds, after the worker closed its link or was killed.
+
+_Answer = TypeVar("_Answer", Status, Configured)
 
 
 class Process(Protocol):
@@ -78,7 +95,7 @@ class Worker:
         self._ready = trio.Event()
         self._failed: Failed | None = None
         self._asked = 0
-        self._answers: dict[int, trio.MemorySendChannel[Status]] = {}
+        self._answers: dict[int, trio.MemorySendChannel[Status | Configured]] = {}
 
     async def run(self) -> None:
         """Returns when the process has ended. If cancelled, kills it."""
@@ -122,12 +139,17 @@ class Worker:
             case Happened():
                 self._notify(report.as_event)
             case StatusAnswer():
-                if report.number in self._answers:
-                    self._answers[report.number].send_nowait(report.as_status)
+                self._answer(report.number, report.as_status)
+            case Configured():
+                self._answer(report.number, report)
             case Failed():
                 self._failed = report
             case _:
                 raise LinkError(f"a worker does not say {type(report).__name__}")
+
+    def _answer(self, number: int, answer: Status | Configured) -> None:
+        if number in self._answers:  # otherwise it comes too late
+            self._answers[number].send_nowait(answer)
 
     async def wait_ready(self) -> None:
         """Returns when the worker serves; WorkerFailed if it ended instead."""
@@ -137,23 +159,36 @@ class Worker:
 
     async def status(self) -> Status:
         """SystemFailure if the worker does not answer in time or ends instead."""
+        return await self._ask(AskStatus(self._next()), Status, STATUS_WITHIN)
+
+    async def configure(self, config: ResourceConfig) -> None:
+        """Returns when the worker does as `config` says. SystemFailure if it does not in time, or ends instead."""
+        await self._ask(Configure(self._next(), config.as_plain()), Configured, CONFIGURED_WITHIN)
+
+    def _next(self) -> int:
         self._asked += 1
-        number = self._asked
-        send, receive = trio.open_memory_channel[Status](1)
-        self._answers[number] = send
-        self._link.send(AskStatus(number))
-        answer: Status | None = None
+        return self._asked
+
+    async def _ask(self, order: AskStatus | Configure, kind: type[_Answer], within: float) -> _Answer:
+        send, receive = trio.open_memory_channel[Status | Configured](1)
+        self._answers[order.number] = send
+        self._link.send(order)
+        answer: Status | Configured | None = None
 
         async def take_answer() -> None:
             nonlocal answer
             answer = await receive.receive()
 
-        with trio.move_on_after(STATUS_WITHIN):
+        with trio.move_on_after(within):
             await first(take_answer, self.ended.wait)
-        del self._answers[number]
-        if answer is None:
+        del self._answers[order.number]
+        if not isinstance(answer, kind):
             raise SystemFailure(f"Worker process {self.pid} does not answer.")
         return answer
+
+    def kill(self) -> None:
+        """It ends like one that died by itself."""
+        self._process.kill()
 
     async def stop(self, within: float) -> Ended:
         """Ends the worker in order, or kills it after `within` seconds."""

@@ -51,11 +51,15 @@ _STATISTIC = re.compile(r"stat_.+|.+_queue_size")
 
 
 class ControlCommand(enum.IntEnum):
-    """What hastctl asks for. 1 and 2 are HAST's, STOP is ours (newer releases of the original have it too)."""
+    """What hastctl asks for. 1 and 2 are HAST's, STOP (newer releases of the original have it too) and RELOAD ours."""
 
     SETROLE = 1
     STATUS = 2
     STOP = 16
+    RELOAD = 17
+
+
+_OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD)  # and of no resource
 
 
 class ControlError(ProtocolError):
@@ -100,7 +104,7 @@ class Request:
         resources: list[str] = []
         while (resource := nv.get_str(f"resource{len(resources)}")) is not None:
             resources.append(resource)
-        if not resources and command is not ControlCommand.STOP:
+        if not resources and command not in _OF_THE_DAEMON:
             raise ControlError(ERROR_INVALID, "control request without a resource")
         role = _role(nv) if command is ControlCommand.SETROLE else None
         return cls(command, role, bool(nv.get_int("force", NvType.UINT8)), tuple(resources))

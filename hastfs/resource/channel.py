@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,6 +12,7 @@ import trio
 from hastfs.spin import Spin
 from hastfs.volume import Buffer
 
+_LONGEST_TIMEOUT = (2**31 - 1) // 1000  # seconds; the kernel counts milliseconds in a C int
 _SOCKET_BUFFER = 4 << 20  # bytes; the kernel may grant less (net.core.rmem_max)
 
 
@@ -29,6 +31,9 @@ class Channel(Protocol):
     async def writable(self) -> None:
         """Returns when `send` is worth trying again."""
 
+    def set_timeout(self, timeout: int) -> None:
+        """Seconds without an acknowledgement of sent data that break the connection, from now on. Never raises."""
+
     def close(self) -> None: ...
 
 
@@ -38,11 +43,11 @@ class SocketChannel:
     def __init__(self, sock: socket.socket, timeout: int) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout * 1000)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         self._socket = sock
+        self.set_timeout(timeout)
         self._spin = Spin()
 
     def receive_into(self, room: memoryview) -> int:
@@ -58,6 +63,10 @@ class SocketChannel:
 
     async def writable(self) -> None:
         await trio.lowlevel.wait_writable(self._socket)
+
+    def set_timeout(self, timeout: int) -> None:
+        with contextlib.suppress(OSError):  # It is closed: who uses it is about to find out.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, min(timeout, _LONGEST_TIMEOUT) * 1000)
 
     def close(self) -> None:
         trio.lowlevel.notify_closing(self._socket)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import trio
 
-from hastfs.address import Address
+from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError, ProtocolError, one_line
 from hastfs.model import PROTOCOL_VERSION
 from hastfs.protocol.frame import Frame, FrameReader, for_version
@@ -21,6 +21,9 @@ from hastfs.volume import Buffer
 
 Dial: TypeAlias = Callable[[], Awaitable[Channel]]
 """Opens one more connection to the other node. Raises OSError."""
+
+MakeDial: TypeAlias = Callable[[ResourceConfig], Dial | None]
+"""How a configuration says to reach the other node; None: there is none (remote none)."""
 
 _MAX_NV = 4096  # bytes of a handshake message's list
 
@@ -132,8 +135,11 @@ async def receive_frame(channel: Channel, reader: FrameReader) -> Frame:
     return frame
 
 
-def dialer(remote: Address, source: Address | None, timeout: int) -> Dial:
-    """A Dial over TCP to `remote`, from `source` if given. `timeout` in seconds, for unacknowledged data."""
+def dialer(config: ResourceConfig) -> Dial | None:
+    """A Dial over TCP to `remote`, from `source` if given, with `timeout` for unacknowledged data."""
+    remote, source = config.remote, config.source
+    if remote is None:
+        return None
 
     async def dial() -> Channel:
         family = {4: socket.AF_INET, 6: socket.AF_INET6, None: socket.AF_UNSPEC}[remote.family]
@@ -152,7 +158,7 @@ def dialer(remote: Address, source: Address | None, timeout: int) -> Dial:
                 sock.close()
                 raise
             else:
-                return SocketChannel(detached(sock), timeout)
+                return SocketChannel(detached(sock), config.timeout)
         raise failure
 
     return dial

@@ -8,13 +8,14 @@ import os
 
 import trio
 
+from hastfs.config.schema import ResourceConfig
 from hastfs.errors import BusyError, HastError, ProtocolError
 from hastfs.model import Consistency, Replication, SyncSource
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
 from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide, facts_of_primary
 from hastfs.resource.alone import random_id
-from hastfs.resource.connecting import Connected, Dial, NotAnswered, Refused, connect
+from hastfs.resource.connecting import Connected, Dial, MakeDial, NotAnswered, Refused, connect
 from hastfs.resource.events import Event, Notify, split_brain_advice
 from hastfs.resource.link import MEMSYNC_SINCE, Link, LinkLost
 from hastfs.resource.replica import Replica
@@ -38,12 +39,13 @@ _LARGEST_MAP = 16 << 20
 
 
 class Connector:
-    """The one task that makes links. `dial` None: there is no other node (remote none)."""
+    """The one task that makes links, to where `make_dial` says that the replica's configuration leads."""
 
-    def __init__(self, replica: Replica, dial: Dial | None, notify: Notify, *, force: bool) -> None:
+    def __init__(self, replica: Replica, make_dial: MakeDial, notify: Notify, *, force: bool) -> None:
         self._replica = replica
-        self._config = replica.config
-        self._dial = dial
+        self._make_dial = make_dial
+        self._linking = trio.CancelScope()
+        self._peer = "none"
         self._notify = notify
         self._force = force
         self._reported = ""
@@ -58,13 +60,42 @@ class Connector:
         Raises BusyError if the other node still is primary `timeout` seconds later.
         """
         self._task_status = task_status
-        if self._dial is None:
-            self._settle()
-            return
         patience = trio.current_time() + self._config.timeout
         while True:
+            with trio.CancelScope() as self._linking:
+                await self._keep_linked(patience)
+
+    def apply(self, before: ResourceConfig) -> None:
+        """The replica's configuration has changed from `before`: a link that it does not lead to is given up, what is
+        not yet a link begins anew, any other goes on.
+        """
+        config, link = self._config, self._replica.link
+        moved = (config.remote, config.source) != (before.remote, before.source)
+        if moved:
+            self._reported = ""
+            self._known = _FIRST_KNOWN
+        if link is None or moved:
+            self._delay = FIRST_DELAY
+            self._linking.cancel()
+        else:
+            link.compression = config.compression
+            link.checksum = config.checksum
+            link.set_timeout(config.timeout)
+
+    @property
+    def _config(self) -> ResourceConfig:
+        return self._replica.config
+
+    async def _keep_linked(self, patience: float) -> None:
+        """To one `remote`; runs until cancelled."""
+        self._peer = "none" if self._config.remote is None else self._config.remote.text
+        while True:
+            dial = self._make_dial(self._config)
+            if dial is None:
+                self._settle()
+                await trio.sleep_forever()
             try:
-                await self._attempt(self._dial)
+                await self._attempt(dial)
             except Refused as refused:
                 self._refused(refused)
                 if refused.wait and not self._settled and not self._force:
@@ -86,10 +117,6 @@ class Connector:
                 "to have two primaries, and a split brain, use -f."
             )
         await trio.sleep(1)
-
-    @property
-    def _peer(self) -> str:
-        return self._config.remote.text if self._config.remote is not None else "none"
 
     def _settle(self) -> None:
         if not self._settled:

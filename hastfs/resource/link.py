@@ -26,7 +26,7 @@ from hastfs.protocol.nv import NvType
 from hastfs.protocol.payload import Packed, pack, pack_zeros, zeros
 from hastfs.resource.channel import Channel
 from hastfs.resource.outbox import Outbox
-from hastfs.resource.waiting import all_done
+from hastfs.resource.waiting import Wakeup, all_done
 from hastfs.volume import Buffer, Done, ReadDone
 
 log = logging.getLogger(__name__)
@@ -85,9 +85,10 @@ class Link:
         self._outbox = Outbox(outgoing)
         self._incoming = incoming
         self._reader = FrameReader(_MAX_REPLY_NV, self.max_request)
-        self._compression = compression
-        self._checksum = checksum
+        self.compression = compression
+        self.checksum = checksum
         self._timeout = timeout
+        self._timeout_changed = Wakeup()
         self._outstanding: dict[int, _Outstanding] = {}
         self._seq = 0
         self._last_sent = self._last_received = self._latest_answered = trio.current_time()
@@ -118,7 +119,7 @@ class Link:
         view = memoryview(data)
         for at, length in parts:
             piece = data if len(parts) == 1 else view[at - offset : at - offset + length]
-            self._send_write(at, length, pack(piece, self._compression, self._checksum), done, received)
+            self._send_write(at, length, pack(piece, self.compression, self.checksum), done, received)
 
     def write_zeros(self, offset: int, length: int, done: Done) -> None:
         """WRITEs of zeros, as holes where the configuration lets us."""
@@ -144,9 +145,9 @@ class Link:
         send_more()
 
     def _packed_zeros(self, length: int) -> Packed:
-        if self._compression is Compression.NONE:
-            return pack(zeros(length), Compression.NONE, self._checksum)
-        return pack_zeros(length, self._checksum)
+        if self.compression is Compression.NONE:
+            return pack(zeros(length), Compression.NONE, self.checksum)
+        return pack_zeros(length, self.checksum)
 
     def _send_write(
         self, offset: int, length: int, packed: Packed, done: Done, received: Callable[[], None] | None
@@ -237,6 +238,13 @@ class Link:
         self._last_sent = trio.current_time()
         if not self._ended:
             self._outbox.put(for_version(frame, self.version))
+
+    def set_timeout(self, timeout: int) -> None:
+        """Seconds (hast.conf(5)); also for what is under way."""
+        self._timeout = timeout
+        self._timeout_changed.set()
+        for channel in self._channels:
+            channel.set_timeout(timeout)
 
     def check(self) -> None:
         """Raises LinkLost if the link cannot be used any longer."""
@@ -337,7 +345,8 @@ class Link:
         """A peer that owes replies and is silent for `timeout`, or leaves a request out, is gone (promise 7)."""
         due = trio.current_time() + self._timeout
         while True:
-            await trio.sleep_until(due)
+            with trio.move_on_at(due):
+                await self._timeout_changed.wait()
             now = trio.current_time()
             due = now + self._timeout  # no request made from now on is late before that
             if self._outstanding:

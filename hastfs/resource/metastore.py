@@ -40,7 +40,7 @@ class Metastore:
         self.activemap = activemap
         self._component = component
         self._statistics = statistics
-        self._metaflush = metaflush
+        self.metaflush = metaflush
         self._updating = trio.Lock()
         self._mapping = trio.Lock()
         self._wakeup = Wakeup()
@@ -110,7 +110,7 @@ class Metastore:
         if pages:
             self._statistics.stat_activemap_update += 1
             pieces = _coalesce(pages, size)
-            error = await finished(lambda done: self._component.write_durable(pieces, done, flush=self._metaflush))
+            error = await finished(lambda done: self._component.write_durable(pieces, done, flush=self.metaflush))
         if error:
             self._report(error)
             self.activemap.pages_failed(pages)
@@ -126,7 +126,7 @@ class Metastore:
 
     async def _write(self, pieces: list[Piece], what: str) -> None:
         with trio.CancelScope(shield=True):
-            error = await finished(lambda done: self._component.write_durable(pieces, done, flush=self._metaflush))
+            error = await finished(lambda done: self._component.write_durable(pieces, done, flush=self.metaflush))
         self._check(error, what)
 
     def _check(self, error: int, what: str) -> None:

@@ -16,7 +16,7 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.errors import DataError
 from hastfs.model import SECTOR_SIZE, Consistency, Role
 from hastfs.resource.alone import random_id
-from hastfs.resource.connecting import Dial, dialer
+from hastfs.resource.connecting import dialer
 from hastfs.resource.connector import Connector
 from hastfs.resource.events import Notify
 from hastfs.resource.flushes import Flush, flush_now
@@ -39,6 +39,8 @@ CLEAN_BATCH = 64
 
 class Primary(Replica):
     """The replica as applications use it. Made by `run`, or by `serve` over any component and network."""
+
+    _connector: Connector | None = None
 
     # -- Volume ----------------------------------------------------------------------------------------------------
 
@@ -78,6 +80,13 @@ class Primary(Replica):
             self.statistics.as_dict() | queues,
         )
 
+    def apply(self, config: ResourceConfig) -> None:
+        """Does as `config` says, which may differ in anything but name, component, image and device."""
+        before = self.config
+        super().apply(config)
+        if self._connector is not None:
+            self._connector.apply(before)
+
     async def stop(self) -> None:
         """No requests will come any more: finishes what is under way, flushes, leaves a tidy map; `run` returns."""
         while self.active:
@@ -96,6 +105,7 @@ class Primary(Replica):
         self, connector: Connector, *, force: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Runs the engine until `stop`. Raises BusyError, DataError (inconsistent), ComponentError."""
+        self._connector = connector
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.metastore.run)
@@ -158,10 +168,7 @@ async def run(
     component = opened.component()
     try:
         primary = Primary(config, component, opened.metadata, opened.ondisk_map)
-        dial: Dial | None = None
-        if config.remote is not None:
-            dial = dialer(config.remote, config.source, config.timeout)
-        connector = Connector(primary, dial, notify, force=force)
+        connector = Connector(primary, dialer, notify, force=force)
         await primary.serve(connector, force=force, task_status=task_status)
     finally:
         component.close()

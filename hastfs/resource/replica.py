@@ -83,6 +83,12 @@ class Replica:
         """The first and the last extent of a range of bytes."""
         return offset // self.extentsize, (offset + length - 1) // self.extentsize
 
+    def apply(self, config: ResourceConfig) -> None:
+        """Does as `config` says from the next request on. The connector sees to the link."""
+        self.config = config
+        self.replication = config.replication
+        self.metastore.metaflush = config.metaflush
+
     # -- for requests ----------------------------------------------------------------------------------------------
 
     def hold(self, request: Holdable) -> bool:

@@ -66,6 +66,7 @@ class Secondary:
         self._statistics = Statistics()
         self._map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
         self._metastore = Metastore(component, metadata, self._map, self._statistics, metaflush=config.metaflush)
+        self._channels = (outgoing, incoming)
         self._requests = outgoing
         self._outbox = Outbox(incoming)
         self._version = version
@@ -94,6 +95,13 @@ class Secondary:
         metadata = self._metastore.metadata
         # keepdirty is the primary's business; the original shows 0 on a secondary.
         return Status("complete", 0, metadata.extentsize, 0, self._statistics.as_dict() | queues)
+
+    def apply(self, config: ResourceConfig) -> None:
+        """Does as `config` says from the next reply on; that of another `remote` ends the link, but not here."""
+        self._config = config
+        self._metastore.metaflush = config.metaflush
+        for channel in self._channels:
+            channel.set_timeout(config.timeout)
 
     async def agree(self, joining: Joining) -> None:
         """The handshake's decisions. Raises SplitBrain or another HastError after a refusal."""

@@ -21,6 +21,7 @@ class SimulatedChannel:
         self.broken = False
         self.stalled = False
         self.sent = bytearray()
+        self.timeout = 0
 
     def receive_into(self, room: memoryview) -> int:
         if self.closed or (self.broken and not self._inbox):
@@ -59,6 +60,9 @@ class SimulatedChannel:
 
     async def writable(self) -> None:
         await trio.lowlevel.checkpoint()
+
+    def set_timeout(self, timeout: int) -> None:
+        self.timeout = timeout
 
     def close(self) -> None:
         self.closed = True

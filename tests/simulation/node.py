@@ -14,7 +14,7 @@ from hastfs.model import Checksum, Compression, Replication, Role
 from hastfs.protocol.frame import FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome, acts_as, decode_opening, negotiate
 from hastfs.resource import secondary
-from hastfs.resource.connecting import receive_frame, send_frame
+from hastfs.resource.connecting import Dial, receive_frame, send_frame
 from hastfs.resource.connector import Connector
 from hastfs.resource.events import Event
 from hastfs.resource.primary import Primary
@@ -98,7 +98,7 @@ class Node:
                     self._work = nursery.cancel_scope
                     self._component = component = SimulatedComponent(self.disk, nursery)
                     primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
-                    connector = Connector(primary, self._dial, self.notify, force=force)
+                    connector = Connector(primary, self._make_dial, self.notify, force=force)
                     await primary.serve(connector, force=force, task_status=task_status)
                     component.close()
         except HastError:
@@ -107,6 +107,9 @@ class Node:
         finally:
             self._work = self.primary = None
             self._ended.set()
+
+    def _make_dial(self, config: ResourceConfig) -> Dial | None:
+        return self._dial if config.remote is not None else None
 
     async def _dial(self) -> SimulatedChannel:
         await trio.lowlevel.checkpoint()

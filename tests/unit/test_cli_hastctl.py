@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -218,7 +219,9 @@ def test_an_interrupted_command_ends_without_a_traceback(run: Run, monkeypatch: 
     assert run("status") == (128 + signal.SIGINT, "", "")
 
 
-TO_THE_DAEMON = pytest.mark.parametrize("arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",)])
+TO_THE_DAEMON = pytest.mark.parametrize(
+    "arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",), ("reload",)]
+)
 
 
 @TO_THE_DAEMON
@@ -338,6 +341,18 @@ def test_a_refused_stop_is_75_and_says_why(run: Run, daemon: Daemon) -> None:
     assert daemon.requests == [Request(ControlCommand.STOP)]
 
 
+def test_reload_is_silent_unless_debugging(run: Run, daemon: Daemon) -> None:
+    assert run("reload") == (0, "", "")
+    assert run("reload", "-fd") == (0, "[DEBUG][1] Configuration reloaded.\n", "")
+    assert daemon.requests == [Request(ControlCommand.RELOAD), Request(ControlCommand.RELOAD, force=True)]
+
+
+@pytest.mark.parametrize("code", [66, 71, 72, 75, 78])
+def test_a_refused_reload_says_why_with_the_errors_exit_code(run: Run, daemon: Daemon, code: int) -> None:
+    daemon.answer = lambda request: Reply(code, "/etc/hast.conf:3: near 'sync'")
+    assert run("reload") == (code, "", "[ERROR] /etc/hast.conf:3: near 'sync'\n")
+
+
 @TO_THE_DAEMON
 def test_a_daemon_that_does_not_answer_costs_bounded_time(
     run: Run, daemon: Daemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
@@ -345,7 +360,9 @@ def test_a_daemon_that_does_not_answer_costs_bounded_time(
     monkeypatch.setattr(status_module, "ANSWER_WITHIN", 0.25)
     monkeypatch.setattr(role_module, "_MARGIN", -0.75)  # beside the second of the resources' timeout
     daemon.answer = lambda request: None
-    assert run(*arguments) == (71, "", f"[ERROR] No answer from hastd via {tmp_path}/control within 0.25 s.\n")
+    code, out, err = run(*arguments)
+    assert (code, out) == (71, "")
+    assert re.fullmatch(rf"\[ERROR\] No answer from hastd via {tmp_path}/control within 0\.[27]5 s\.\n", err)
 
 
 @TO_THE_DAEMON

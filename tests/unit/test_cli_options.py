@@ -22,6 +22,7 @@ from hastfs.model import Role
         ["role", "primary"],
         ["role", "master", "test"],
         ["stop", "test"],
+        ["reload", "test"],
     ],
 )
 def test_a_wrong_command_line_shows_the_usage_and_is_64(arguments: list[str]) -> None:

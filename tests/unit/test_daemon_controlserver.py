@@ -15,7 +15,7 @@ import trio.testing
 
 from hastfs.daemon import sockets
 from hastfs.daemon.controlserver import MAX_CLIENTS, MAX_REQUEST, ControlServer
-from hastfs.errors import BusyError, SystemFailure
+from hastfs.errors import BusyError, ConfigError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ERROR_INVALID, ERROR_UNIMPLEMENTED, ControlCommand, Reply, Request, ResourceStatus
 from hastfs.protocol.frame import FrameReader, encode
@@ -38,6 +38,12 @@ class FakeSupervisor:
             await trio.sleep_forever()
         return Reply(resources=[ResourceStatus("disk", role="primary", workerpid=0)])
 
+    async def reload(self, request: Request) -> Reply:
+        self.requests.append(request)
+        if self.busy:
+            raise ConfigError("/etc/hast.conf:3: near 'sync': expected async, fullsync or memsync")
+        return Reply()
+
     async def stop(self, request: Request) -> Reply:
         self.requests.append(request)
         if self.busy:
@@ -52,11 +58,12 @@ class Served:
     def __init__(self, path: str) -> None:
         self.path = path
         self.supervisor = FakeSupervisor()
+        self.server = ControlServer(self.supervisor)
         self.listener = sockets.listen_control(path)
         self._streams: list[trio.SocketStream] = []
 
     async def run(self) -> None:
-        await ControlServer(self.supervisor).run(self.listener)
+        await self.server.run(self.listener)
 
     async def connect(self) -> trio.SocketStream:
         stream = await trio.open_unix_socket(self.path)
@@ -182,6 +189,33 @@ async def test_a_refused_stop_says_why_and_ends_nothing(served: Served) -> None:
     served.supervisor.busy = True
     assert await served.ask(request(command=ControlCommand.STOP)) == Reply(75, "Resource disk is in use.")
     assert not served.supervisor.ended.is_set()
+
+
+async def test_a_reload_is_answered_when_it_is_done_and_ends_nothing(served: Served) -> None:
+    assert await served.ask(request(command=ControlCommand.RELOAD)) == Reply()
+    assert served.supervisor.requests == [Request(ControlCommand.RELOAD)]
+    assert not served.supervisor.ended.is_set()
+
+
+async def test_a_refused_reload_says_why(served: Served) -> None:
+    served.supervisor.busy = True
+    reply = await served.ask(request(command=ControlCommand.RELOAD))
+    assert reply == Reply(78, "/etc/hast.conf:3: near 'sync': expected async, fullsync or memsync")
+
+
+async def test_the_server_moves_to_another_socket_and_still_answers_who_came_over_the_one_before(
+    served: Served, tmp_path: Path
+) -> None:
+    early = await served.connect()
+    await trio.testing.wait_all_tasks_blocked()
+    moved = str(tmp_path / "moved")
+    served.server.listen_on(sockets.listen_control(moved))
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(OSError, match=r"refused|No such file"):
+        await served.connect()
+    assert await answer(early, request("disk")) is not None
+    served.path = moved
+    assert await served.ask(request("disk")) is not None
 
 
 async def test_a_socket_that_another_daemon_answers_on_is_left_alone(served: Served) -> None:

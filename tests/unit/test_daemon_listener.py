@@ -102,6 +102,7 @@ class Node:
         every = (self.mine, self.primary, self.idle, self.foreign, self.unknown)
         self.listener = Listener({resource.config.name: resource for resource in every})
         self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = self.socket.getsockname()
         self._clients: list[trio.socket.SocketType] = []
 
     def close(self) -> None:
@@ -112,11 +113,10 @@ class Node:
             link.close()
 
     async def connect(self, source: str = "127.0.0.1") -> Client:
-        port = self.socket.getsockname()[1]
         sock = trio.socket.socket()
         self._clients.append(sock)
         await sock.bind((source, 0))
-        await sock.connect(("127.0.0.1", port))
+        await sock.connect(self.address)
         return Client(trio.SocketStream(sock))
 
 
@@ -267,6 +267,29 @@ async def test_a_role_that_changes_while_the_old_link_ends_is_noticed(node: Node
     client = await node.connect()
     await client.say(Hello("mine", 2).encode())
     assert await client.refusal() == Refusal(acts_as(Role.INIT))
+
+
+async def test_a_remote_that_changes_before_the_client_speaks_is_refused(node: Node) -> None:
+    client = await node.connect()
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    node.mine.config = config("mine", "127.0.0.77")
+    await client.say(Hello("mine", 2).encode())
+    assert await client.refusal() == Refusal(NO_ACCESS)
+
+
+async def test_a_link_is_completed_after_the_listener_has_moved(node: Node) -> None:
+    first = await node.connect()
+    await first.say(Hello("mine", 2).encode())
+    token = (await first.welcome()).token
+    moved = socket.create_server(("127.0.0.1", 0))
+    node.listener.listen_on([moved])
+    await trio.testing.wait_all_tasks_blocked(0.01)
+    with pytest.raises(OSError, match="failed"):
+        await trio.open_tcp_stream(*node.address)
+    node.address = moved.getsockname()
+    second = await node.connect()
+    await second.say(joining(token).encode())
+    await node.mine.linked.wait()
 
 
 @pytest.mark.parametrize(

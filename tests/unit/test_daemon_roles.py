@@ -4,118 +4,27 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import trio
 import trio.testing
 
+from hastfs.address import parse
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import managed
-from hastfs.daemon.export import Export
-from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
-from hastfs.errors import BusyError, ComponentError, HastError, MetadataError, SystemFailure
-from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.errors import BusyError, ComponentError, DataError, HastError, MetadataError, SystemFailure
+from hastfs.model import Replication, Role
 from hastfs.protocol.handshake import Joining
 from hastfs.resource.events import Event, Notify
-from hastfs.resource.status import Status
+from tests.daemon_fakes import CONFIG, IN_ORDER, KILLED, FakeExport, FakeHooks, FakeWorker
 
-CONFIG = ResourceConfig(
-    name="disk",
-    provider="disk",
-    local="/nowhere/disk",
-    remote=None,
-    source=None,
-    replication=Replication.MEMSYNC,
-    checksum=Checksum.NONE,
-    compression=Compression.HOLE,
-    timeout=5,
-    exec="/hook",
-    metaflush=True,
-    device=True,
-)
-KILLED = Ended("Worker process killed (signal=9).", -9, True)
-IN_ORDER = Ended("", 0, False)
 BROKEN = Ended("Component /nowhere/disk is damaged.", 66, False)
-
-
-class FakeWorker(Worker):
-    """Ready at once, unless it is to end at once or to hang."""
-
-    def __init__(self, pid: int, log: list[str], ends: Ended | None, hangs: bool) -> None:
-        self.pid = pid
-        self.ended = trio.Event()
-        self.outcome = IN_ORDER
-        self.served = 0.0
-        self._born = trio.current_time()
-        self._log = log
-        self._ends = ends
-        self._hangs = hangs
-
-    async def run(self) -> None:
-        try:
-            if self._ends is not None:
-                self.end(self._ends)
-            await self.ended.wait()
-        finally:
-            self.ended.set()
-
-    def end(self, how: Ended) -> None:
-        self.outcome = how
-        self.served = trio.current_time() - self._born
-        self.ended.set()
-
-    async def wait_ready(self) -> None:
-        if self._hangs:
-            await trio.sleep_forever()
-        await trio.testing.wait_all_tasks_blocked()
-        if self.ended.is_set():
-            raise WorkerFailed(self.outcome)
-
-    async def stop(self, within: float) -> Ended:
-        self._log.append(f"stop {self.pid}")
-        self.end(IN_ORDER)
-        return self.outcome
-
-    async def status(self) -> Status:
-        if self._hangs or self.ended.is_set():
-            raise SystemFailure("Worker process does not answer.")
-        return Status("complete", 0, 2097152, 64, {"stat_read": 1})
-
-
-class FakeExport(Export):
-    def __init__(self, log: list[str]) -> None:
-        self._log = log
-        self._fuse_fd = 99
-        self.in_use: list[str] = []
-
-    async def mount(self) -> None:
-        self._log.append("mount")
-
-    async def attach(self) -> None:
-        self._log.append("attach")
-
-    async def holders(self, workers: object) -> list[str]:
-        return self.in_use
-
-    async def take_away(self, *, force: bool) -> None:
-        self._log.append("take away by force" if force else "take away")
-
-    async def abandon(self) -> None:
-        self._log.append("abandon")
-
-
-class FakeHooks(Hooks):
-    def __init__(self) -> None:
-        self.fired: list[str] = []
-
-    def fire(self, path: str | None, event: str, resource: str, *arguments: str) -> None:
-        self.fired.append(" ".join((event, resource, *arguments)))
 
 
 @dataclass
@@ -135,7 +44,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.export = FakeExport(self.log)
-        self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda: self.export)
+        self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda config: self.export)
 
     async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
         with socket.socket() as link:
@@ -420,3 +329,91 @@ async def test_role_changes_wait_for_one_another(stage: Stage) -> None:
             await trio.lowlevel.checkpoint()
     assert stage.log.count("abandon") == 2
     assert len(stage.hooks.fired) >= 3
+
+
+ASYNC = replace(CONFIG, replication=Replication.ASYNC)
+MOVED = replace(CONFIG, remote=parse("192.0.2.7"))
+
+
+async def test_a_running_primarys_worker_hears_of_a_changed_configuration(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    await stage.resource.apply(ASYNC)
+    assert stage.workers[0].configs == [ASYNC]
+    assert stage.log == ["mount", "start 1", "attach", "configure 1"]
+    assert (await stage.resource.status()).replication == "async"
+
+
+async def test_a_worker_that_replaces_another_has_the_configuration_of_now(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    await stage.resource.apply(ASYNC)
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [job.config for job in stage.jobs] == [CONFIG, ASYNC]
+
+
+async def test_a_worker_that_does_not_take_a_changed_configuration_is_replaced(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.workers[0].hangs = True
+    await stage.resource.apply(ASYNC)
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.log[3:] == ["configure 1", "kill 1", "replace with 2"]
+    assert stage.jobs[1].config == ASYNC
+    assert stage.resource.role is Role.PRIMARY
+    assert "it would go on with the old configuration" in caplog.text
+
+
+async def test_a_worker_that_is_dead_already_is_not_complained_about(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.workers[0].end(KILLED)
+    await stage.resource.apply(ASYNC)
+    await trio.testing.wait_all_tasks_blocked()
+    assert stage.jobs[1].config == ASYNC
+    assert "old configuration" not in caplog.text
+
+
+async def test_a_secondarys_worker_hears_of_a_changed_configuration(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.apply(replace(CONFIG, timeout=7))
+    await stage.resource.accept_link(link())
+    await stage.resource.apply(ASYNC)
+    assert stage.workers[0].configs == [ASYNC]
+    assert stage.log == ["start 1", "configure 1"]
+
+
+async def test_a_secondary_with_another_remote_lets_go_of_its_primary(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    await stage.resource.apply(MOVED)
+    assert stage.log == ["start 1", "stop 1"]
+    await stage.resource.accept_link(link())
+    assert stage.jobs[1].config == MOVED
+
+
+async def test_a_link_from_the_remote_of_before_does_not_slip_in(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    late = link()
+    async with trio.open_nursery() as nursery, stage.resource.changing:
+        nursery.start_soon(stage.resource.accept_link, late)
+        await trio.testing.wait_all_tasks_blocked()
+        await stage.resource.apply(MOVED)
+    assert stage.workers == []
+    assert late.first.fileno() == -1
+
+
+async def test_the_new_hook_is_told_what_happens_next(stage: Stage) -> None:
+    await stage.become(Role.PRIMARY)
+    await stage.resource.apply(replace(CONFIG, exec="/other"))
+    assert stage.notify is not None
+    stage.notify(Event.CONNECT)
+    assert stage.hooks.paths == ["/hook", "/other"]
+
+
+async def test_a_resource_that_is_gone_takes_no_role(stage: Stage) -> None:
+    stage.resource.end()
+    assert await stage.become(Role.INIT) is Role.INIT
+    with pytest.raises(DataError, match="Resource disk is not configured any more"):
+        await stage.become(Role.PRIMARY)

@@ -80,7 +80,7 @@ def test_an_address_in_use_is_named() -> None:
         text = f"tcp4://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SystemFailure, match=f"^Unable to listen on address {text}: Address already in use\\.$"):
             sockets.listen_tcp((address.parse("127.0.0.1:18698"), address.parse(text)))
-    for listener in sockets.listen_tcp((address.parse("127.0.0.1:18698"),)):  # was given back
+    for listener in sockets.listen_tcp((address.parse("127.0.0.1:18698"),)).values():  # was given back
         listener.close()
 
 
@@ -88,9 +88,9 @@ def test_ipv6_listeners_leave_ipv4_alone() -> None:
     if not socket.has_dualstack_ipv6():
         pytest.fail("this machine has no IPv6")
     with contextlib.ExitStack() as stack:
-        (listener,) = sockets.listen_tcp((address.parse("tcp6://[::]:18697"),))
+        (listener,) = sockets.listen_tcp((address.parse("tcp6://[::]:18697"),)).values()
         stack.enter_context(listener)
-        (other,) = sockets.listen_tcp((address.parse("tcp4://0.0.0.0:18697"),))
+        (other,) = sockets.listen_tcp((address.parse("tcp4://0.0.0.0:18697"),)).values()
         stack.enter_context(other)
         assert (listener.family, other.family) == (socket.AF_INET6, socket.AF_INET)
 

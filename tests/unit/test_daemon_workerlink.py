@@ -9,6 +9,8 @@ import pytest
 from hastfs.daemon import workerlink
 from hastfs.daemon.workerlink import (
     AskStatus,
+    Configure,
+    Configured,
     Failed,
     Happened,
     LinkEnd,
@@ -23,6 +25,7 @@ from hastfs.daemon.workerlink import (
 )
 from hastfs.resource.events import Event
 from hastfs.resource.status import Status
+from tests.daemon_fakes import CONFIG
 
 STATUS = Status("complete", 2097152, 2097152, 64, {"stat_read": 7})
 
@@ -39,8 +42,10 @@ def ends() -> Iterator[tuple[LinkEnd, LinkEnd]]:
     "message",
     [
         AskStatus(3),
+        Configure(4, CONFIG.as_plain()),
         Stop(),
         Ready(),
+        Configured(4),
         Happened("split-brain"),
         StatusAnswer(3, STATUS.as_dict()),
         Failed("Component /x is locked.", 75, True),
@@ -50,11 +55,14 @@ def test_every_message_comes_back_as_it_was(message: Order | Report) -> None:
     assert decode(encode(message)) == message
 
 
-def test_events_and_status_come_back_as_values() -> None:
+def test_events_status_and_configuration_come_back_as_values() -> None:
     assert Happened("syncdone").as_event is Event.SYNCDONE
     answer = decode(encode(StatusAnswer(1, STATUS.as_dict())))
     assert isinstance(answer, StatusAnswer)
     assert answer.as_status == STATUS
+    order = decode(encode(Configure(1, CONFIG.as_plain())))
+    assert isinstance(order, Configure)
+    assert order.as_config == CONFIG
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,24 @@ import trio
 import trio.testing
 
 from hastfs.daemon import workerlink
-from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkEnd, Order, Ready, Report, StatusAnswer, Stop
+from hastfs.daemon.workerlink import (
+    AskStatus,
+    Configure,
+    Configured,
+    Failed,
+    Happened,
+    LinkEnd,
+    Order,
+    Ready,
+    Report,
+    StatusAnswer,
+    Stop,
+)
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.resource.events import Event
 from hastfs.resource.status import Status
+from tests.daemon_fakes import CONFIG
 
 STATUS = Status("complete", 4096, 2097152, 64, {"stat_write": 3})
 
@@ -158,6 +171,39 @@ async def test_a_worker_that_dies_while_asked_is_not_waited_for(
     with pytest.raises(SystemFailure):
         await pair.worker.status()
     assert trio.current_time() == started
+
+
+async def test_a_changed_configuration_is_in_force_when_the_worker_says_so(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.configure, CONFIG)
+        await pair.expect(Configure(1, CONFIG.as_plain()))
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        pair.say(Configured(1))
+
+
+async def test_a_worker_that_does_not_take_a_configuration_is_not_waited_for_long(
+    pair: Pair, autojump_clock: trio.testing.MockClock
+) -> None:
+    started = trio.current_time()
+    with pytest.raises(SystemFailure, match="does not answer"):
+        await pair.worker.configure(CONFIG)
+    assert trio.current_time() - started == pytest.approx(5)
+    pair.worker.kill()
+    await pair.worker.ended.wait()
+    assert pair.worker.outcome.temporary
+
+
+async def test_the_wrong_kind_of_answer_is_none(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(SystemFailure, match="does not answer"):
+                await pair.worker.status()
+
+        nursery.start_soon(ask)
+        await pair.expect(AskStatus(1))
+        pair.say(Configured(1))
 
 
 async def test_stop_ends_a_worker_in_order(pair: Pair) -> None:
