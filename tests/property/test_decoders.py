@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from hastfs import address
 from hastfs.config.parser import parse
 from hastfs.daemon import workerlink
+from hastfs.daemon.controlserver import MAX_REQUEST
 from hastfs.daemon.workerlink import AskStatus, Failed, Happened, LinkError, Ready, StatusAnswer, Stop
 from hastfs.errors import ConfigError, MetadataError, ProtocolError
 from hastfs.model import Checksum, Command, Compression, Consistency, Generations, Role, SyncSource
@@ -443,6 +444,18 @@ def test_the_worst_lists_have_the_same_price(nv: bytes) -> None:
                 decoder.decode(frame)
 
         priced(decode, ProtocolError, raw, ROOM_FOR_FRAMES + 2 * 64 * 1024)
+
+
+def test_the_longest_control_request_has_the_same_price() -> None:
+    names = _numbered("resource", range(34_000))
+    raw = joined(encode(encode_entry("cmd", NvType.UINT8, ControlCommand.STATUS) + names))
+    assert MAX_REQUEST - 100_000 < len(raw) <= MAX_REQUEST
+
+    def decode(raw: bytes) -> int:
+        (frame,) = frames(raw, [64 * 1024], max_nv=MAX_REQUEST)
+        return len(control.Request.decode(frame).resources)
+
+    assert priced(decode, ProtocolError, raw, 2 * len(raw)) == 34_000
 
 
 def test_a_message_byte_by_byte_costs_no_more_than_at_once() -> None:
