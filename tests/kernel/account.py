@@ -36,7 +36,7 @@ def present() -> Iterator[pwd.struct_passwd]:
             assert made is not None
             yield made
         finally:
-            machine.run("userdel", USER)
+            machine.run("userdel", "--force", USER)  # whatever process still runs as that user
 
 
 @contextlib.contextmanager
