@@ -45,6 +45,11 @@ class Payload:
     data: Buffer | None
 
 
+def understood(version: int, compression: Compression, checksum: Checksum) -> tuple[Compression, Checksum]:
+    """How data can be packed for a peer of that version: 0 knows neither, and would write to its disk what it gets."""
+    return (compression, checksum) if version else (Compression.NONE, Checksum.NONE)
+
+
 def zeros(length: int) -> memoryview:
     """`length` zero bytes, shared and read-only up to MAX_REQUEST."""
     return _ZERO_VIEW[:length] if length <= MAX_REQUEST else memoryview(bytes(length))

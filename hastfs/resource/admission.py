@@ -10,6 +10,7 @@ from hastfs.model import Consistency, Role, SyncSource
 from hastfs.ondisk.layout import Layout
 from hastfs.protocol.frame import for_version
 from hastfs.protocol.handshake import Joining, Refusal, Standing, Terms
+from hastfs.protocol.payload import understood
 from hastfs.protocol.verdict import Facts, Scope, SplitBrain, Verdict, decide, facts_of_primary
 from hastfs.resource.channel import Channel
 from hastfs.resource.connecting import send_frame
@@ -38,7 +39,8 @@ async def admit(
         raise
     await _write_down(verdict, metastore, joining, versioned=versioned)
     terms = _terms(verdict, metastore, layout, virgin=ours.virgin, versioned=versioned)
-    await send_frame(channel, for_version(terms.encode(config.compression, config.checksum), version))
+    packing = understood(version, config.compression, config.checksum)
+    await send_frame(channel, for_version(terms.encode(*packing), version))
     return verdict
 
 

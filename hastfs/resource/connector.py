@@ -78,8 +78,7 @@ class Connector:
             self._delay = FIRST_DELAY
             self._linking.cancel()
         else:
-            link.compression = config.compression
-            link.checksum = config.checksum
+            link.pack_as(config.compression, config.checksum)
             link.set_timeout(config.timeout)
 
     @property

@@ -23,7 +23,7 @@ from hastfs.model import (
 from hastfs.protocol import replication
 from hastfs.protocol.frame import Frame, FrameReader, for_version
 from hastfs.protocol.nv import NvType
-from hastfs.protocol.payload import Packed, pack, pack_zeros, zeros
+from hastfs.protocol.payload import Packed, pack, pack_zeros, understood, zeros
 from hastfs.resource.channel import Channel
 from hastfs.resource.outbox import Outbox
 from hastfs.resource.waiting import Wakeup, all_done
@@ -85,8 +85,7 @@ class Link:
         self._outbox = Outbox(outgoing)
         self._incoming = incoming
         self._reader = FrameReader(_MAX_REPLY_NV, self.max_request)
-        self.compression = compression
-        self.checksum = checksum
+        self.pack_as(compression, checksum)
         self._timeout = timeout
         self._timeout_changed = Wakeup()
         self._outstanding: dict[int, _Outstanding] = {}
@@ -119,7 +118,7 @@ class Link:
         view = memoryview(data)
         for at, length in parts:
             piece = data if len(parts) == 1 else view[at - offset : at - offset + length]
-            self._send_write(at, length, pack(piece, self.compression, self.checksum), done, received)
+            self._send_write(at, length, pack(piece, self._compression, self._checksum), done, received)
 
     def write_zeros(self, offset: int, length: int, done: Done) -> None:
         """WRITEs of zeros, as holes where the configuration lets us."""
@@ -145,9 +144,9 @@ class Link:
         send_more()
 
     def _packed_zeros(self, length: int) -> Packed:
-        if self.compression is Compression.NONE:
-            return pack(zeros(length), Compression.NONE, self.checksum)
-        return pack_zeros(length, self.checksum)
+        if self._compression is Compression.NONE:
+            return pack(zeros(length), Compression.NONE, self._checksum)
+        return pack_zeros(length, self._checksum)
 
     def _send_write(
         self, offset: int, length: int, packed: Packed, done: Done, received: Callable[[], None] | None
@@ -238,6 +237,10 @@ class Link:
         self._last_sent = trio.current_time()
         if not self._ended:
             self._outbox.put(for_version(frame, self.version))
+
+    def pack_as(self, compression: Compression, checksum: Checksum) -> None:
+        """Of data that is sent from now on."""
+        self._compression, self._checksum = understood(self.version, compression, checksum)
 
     def set_timeout(self, timeout: int) -> None:
         """Seconds (hast.conf(5)); also for what is under way."""

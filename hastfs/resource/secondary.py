@@ -21,7 +21,7 @@ from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader, for_version
 from hastfs.protocol.handshake import Joining
-from hastfs.protocol.payload import pack
+from hastfs.protocol.payload import pack, understood
 from hastfs.protocol.replication import Request, decode_request, encode_reply, validate_request
 from hastfs.protocol.verdict import SplitBrain
 from hastfs.resource.admission import admit
@@ -270,7 +270,8 @@ class Secondary:
             log.error("Unable to read %d bytes at %d: %s.", request.length, request.offset, os.strerror(error))
             self._reply(request.seq, error)
         else:
-            packed = pack(bytes(data), self._config.compression, self._config.checksum)
+            packing = understood(self._version, self._config.compression, self._config.checksum)
+            packed = pack(bytes(data), *packing)
             self._put(encode_reply(request.seq, packed=packed))
             self._outbox.kick()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from hastfs.model import Command, Replication
+from hastfs.model import Checksum, Command, Replication
 from hastfs.protocol.frame import Frame, FrameReader
 from hastfs.protocol.nv import NvType
 from hastfs.protocol.replication import decode_request
@@ -106,6 +107,23 @@ async def test_a_secondary_of_version_0_hears_no_keepalive(autojump_clock: MockC
         await trio.sleep(60)
         assert linked(a)
         assert Command.KEEPALIVE not in commands(a)
+
+
+@pytest.mark.parametrize(("version", "packed"), [(0, False), (1, True)])
+async def test_a_secondary_of_version_0_gets_data_as_it_is(
+    autojump_clock: MockClock, version: int, packed: bool
+) -> None:
+    """It would write a hole's length, or what lzf makes of a block, to its disk."""
+    async with pair() as (a, b):
+        a.config = replace(a.config, checksum=Checksum.CRC32)
+        b.version = version
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: linked(a))
+        await a.write(0, bytes(4096))
+        names = {name for frame in messages(a.connections[-2]) for name, _, _ in frame.nv}
+        assert ({"compression", "checksum"} <= names) is packed
+        assert b.disk.data == a.disk.data
 
 
 async def test_memsync_with_a_secondary_of_version_1_is_fullsync_and_says_so(
