@@ -151,7 +151,6 @@ class Connector:
             connected = await connect(dial, self._config.name, self._prepare, known=self._known, max_map=maximum)
         if connected is None:
             raise LinkLost(f"no answer within {limit:.0f} s")
-        self._known = connected.version
         link = Link(
             connected.outgoing,
             connected.incoming,
@@ -201,6 +200,7 @@ class Connector:
 
         Only that time the other node is told `virgin`: it may be the same as we are but for what our map says.
         """
+        self._known = version
         metastore = self._replica.metastore
         virgin = _is_virgin(metastore.metadata)
         if virgin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hastfs.protocol.frame import HEAD, Frame, FrameReader
 from hastfs.protocol.nv import NvType
@@ -67,23 +67,59 @@ def read(raw: bytes, max_data: int = 1 << 20) -> Frame:
     return frame
 
 
-def normalised(raw: bytes) -> bytes:
-    """The same message as we would send it: version 2 in the head, zeros where the original leaves rubbish.
+class Entry(NamedTuple):
+    """An entry of a list, by its places in the bytes; walked by hand, so that a mistake of our codec cannot hide."""
 
-    Walks the list by hand, so that a mistake of our codec cannot hide itself.
-    """
-    _, size = HEAD.unpack_from(raw)
-    end = HEAD.size + size
-    out = bytearray(raw)
-    out[0] = 2
-    at = HEAD.size
-    while at < end and out[at]:
-        name_at = at + 6
-        data_at = name_at + -(-out[at + 1] // 8) * 8
-        length = int.from_bytes(out[at + 2 : at + 6], "little")
-        after = data_at + -(-length // 8) * 8
-        name_end = name_at + out[at + 1]
-        out[name_end:data_at] = bytes(data_at - name_end)
-        out[data_at + length : after] = bytes(after - data_at - length)
+    name: str
+    name_end: int
+    start: int
+    end: int
+    after: int
+
+
+def entries(raw: bytes, *, at: int = HEAD.size, size: int | None = None) -> Iterator[Entry]:
+    """What is in a message's list, or in the list of `size` bytes at `at`."""
+    if not raw:
+        return
+    stop = at + (HEAD.unpack_from(raw)[1] if size is None else size)
+    while at < stop and raw[at]:
+        name_end = at + 6 + raw[at + 1]
+        start = at + 6 + -(-raw[at + 1] // 8) * 8
+        end = start + int.from_bytes(raw[at + 2 : at + 6], "little")
+        after = start + -(-(end - start) // 8) * 8
+        yield Entry(raw[at + 6 : name_end - 1].decode(), name_end, start, end, after)
         at = after
+
+
+def entry(raw: bytes, name: str) -> bytes | None:
+    """The bytes of an entry of a message; None if it is not there."""
+    return next((raw[found.start : found.end] for found in entries(raw) if found.name == name), None)
+
+
+def number(raw: bytes, name: str) -> int | None:
+    """The value of an unsigned entry of a message; None if it is not there."""
+    value = entry(raw, name)
+    return None if value is None else int.from_bytes(value, "little")
+
+
+def with_entry(raw: bytes, name: str, value: bytes | int) -> bytes:
+    """The same message with another value, as long as the one before."""
+    (found,) = (one for one in entries(raw) if one.name == name)
+    length = found.end - found.start
+    new = value.to_bytes(length, "little") if isinstance(value, int) else value
+    assert len(new) == length
+    return raw[: found.start] + new + raw[found.end :]
+
+
+def tidied(raw: bytes) -> bytes:
+    """The same message with zeros where the original leaves rubbish: in the padding of names."""
+    out = bytearray(raw)
+    for found in entries(raw):
+        out[found.name_end : found.start] = bytes(found.start - found.name_end)
+        out[found.end : found.after] = bytes(found.after - found.end)
     return bytes(out)
+
+
+def normalised(raw: bytes) -> bytes:
+    """The same message as we would send it: version 2 in the head, zeros where the original leaves rubbish."""
+    return b"\x02" + tidied(raw)[1:]

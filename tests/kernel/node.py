@@ -50,6 +50,9 @@ class StatusLine:
 class Node:
     """`label` tells the nodes of a pair apart; `provider` is the name of the image and of /dev/hast/NAME."""
 
+    resource = RESOURCE
+    """The name in hast.conf."""
+
     def __init__(self, root: Path, label: str, provider: str, options: Options) -> None:
         self.label = label
         self.options = options
@@ -88,7 +91,7 @@ compression {self.options.compression}
 timeout {self.options.timeout}
 exec {self.hook}
 
-resource {RESOURCE} {{
+resource {self.resource} {{
     name {self.provider}
     local {self.component}
     device {"on" if self.options.device else "off"}
@@ -103,7 +106,7 @@ resource {RESOURCE} {{
         """A sparse component file with fresh metadata."""
         with self.component.open("wb") as file:
             file.truncate(self.options.mediasize)
-        self.hastctl("create", "-e", str(self.options.extentsize), "-k", str(self.options.keepdirty), RESOURCE)
+        self.hastctl("create", "-e", str(self.options.extentsize), "-k", str(self.options.keepdirty), self.resource)
 
     # -- the daemon
 
@@ -195,7 +198,7 @@ resource {RESOURCE} {{
 
     def role(self, role: str) -> None:
         """`hastctl role`, which has to work; a primary's image has to be there when it returns."""
-        self.hastctl("role", role, RESOURCE)
+        self.hastctl("role", role, self.resource)
 
     def become_primary(self) -> None:
         """Role primary, and the disk usable."""
@@ -208,15 +211,15 @@ resource {RESOURCE} {{
         return any(mount.point == str(self.image) for mount in machine.mounts())
 
     def status(self) -> StatusLine:
-        for line in self.hastctl("status", RESOURCE).stdout.splitlines():
+        for line in self.hastctl("status", self.resource).stdout.splitlines():
             words = line.split()
-            if words and words[0] == RESOURCE:
+            if words and words[0] == self.resource:
                 return StatusLine(words[0], words[1], words[2])
-        raise AssertionError(f"hastctl status says nothing about {RESOURCE}")
+        raise AssertionError(f"hastctl status says nothing about {self.resource}")
 
     def fields(self) -> dict[str, str]:
         """The `key: value` lines of `hastctl list`."""
-        text = self.hastctl("list", RESOURCE).stdout
+        text = self.hastctl("list", self.resource).stdout
         return {key: value.strip() for key, value in re.findall(r"^\s+([\w ]+): (.*)$", text, re.MULTILINE)}
 
     def dirty(self) -> int:
@@ -225,7 +228,7 @@ resource {RESOURCE} {{
 
     def metadata(self) -> dict[str, str]:
         """The fields of `hastctl dump`."""
-        text = self.hastctl("dump", RESOURCE).stdout
+        text = self.hastctl("dump", self.resource).stdout
         return dict(re.findall(r"^\s+([\w ]+): (.*)$", text, re.MULTILINE))
 
     def data_area(self) -> DataArea:
@@ -239,7 +242,7 @@ resource {RESOURCE} {{
 
     def count(self, event: str) -> int:
         """How often the hook was called with `event` (and the resource)."""
-        return sum(line.startswith(f"{event} {RESOURCE}") for line in self.events())
+        return sum(line.startswith(f"{event} {self.resource}") for line in self.events())
 
     # -- waiting
 
