@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import ComponentError, ProtocolError
+from hastfs.errors import ComponentError, ProtocolError, plain
 from hastfs.model import MAX_REQUEST, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
@@ -367,13 +367,13 @@ async def serve(
         notify(Event.SPLIT_BRAIN)
         raise
     except OSError as error:
-        raise LinkLost(f"Connection lost during the handshake: {error}") from error
+        raise LinkLost(f"Connection lost during the handshake: {plain(error)}") from error
     notify(Event.CONNECT)
     task_status.started(secondary)
     try:
         await secondary.serve()
     except (LinkLost, OSError) as error:
-        log.warning("Disconnected from the primary: %s", error)
+        log.warning("Disconnected from the primary: %s", plain(error))
     finally:
         notify(Event.DISCONNECT)
 
