@@ -362,10 +362,10 @@ async def serve(
     """
     try:
         await secondary.agree(joining)
-    except SplitBrain:
-        log.error("%s", split_brain_advice(secondary.resource))
+    except SplitBrain as error:
+        # Not logged here: the primary comes again and again, and only hastd knows what it has said already.
         notify(Event.SPLIT_BRAIN)
-        raise
+        raise SplitBrain(split_brain_advice(secondary.resource)) from error
     except OSError as error:
         raise LinkLost(f"Connection lost during the handshake: {plain(error)}") from error
     notify(Event.CONNECT)
