@@ -17,6 +17,14 @@ def one_line(text: str) -> str:
     return printable if len(printable) <= _LONGEST_QUOTE else f"{printable[:_LONGEST_QUOTE]}..."
 
 
+def plain(error: BaseException) -> str:
+    """Why it failed, without a period. Of an error of the system its own words: no `[Errno 32]`, nor what trio adds."""
+    if not isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    # Errors of the resolver have numbers below 0, which strerror(3) does not know.
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+
+
 class HastError(Exception):
     """Base of all errors that are reported as one line rather than as a traceback (EX_SOFTWARE)."""
 

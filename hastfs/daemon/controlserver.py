@@ -10,7 +10,7 @@ import trio
 
 from hastfs.daemon import messages
 from hastfs.daemon.accepting import Accepting
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError, ProtocolError, plain
 from hastfs.protocol.control import ControlCommand, ControlError, Reply, Request
 from hastfs.protocol.frame import Frame
 
@@ -68,7 +68,7 @@ class ControlServer:
             except trio.TooSlowError:
                 log.warning("Control connection closed: the client is too slow.")
             except (ProtocolError, OSError) as error:
-                log.warning("Control connection closed: %s", error)
+                log.warning("Control connection closed: %s", plain(error))
 
     async def _answer(self, sock: trio.socket.SocketType, frame: Frame) -> None:
         request: Request | None = None

@@ -21,7 +21,7 @@ from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import messages
 from hastfs.daemon.accepting import Accepting
-from hastfs.errors import HastError, ProtocolError, one_line
+from hastfs.errors import HastError, ProtocolError, one_line, plain
 from hastfs.model import Role
 from hastfs.protocol import handshake
 from hastfs.protocol.frame import MAX_NV, for_version
@@ -117,8 +117,10 @@ class Listener:
             return
         try:
             await self._admit(sock, peer)
-        except (HastError, OSError, trio.TooSlowError) as error:
-            log.warning("Connection from %s closed: %s", peer, error)
+        except trio.TooSlowError:
+            log.warning("Connection from %s closed: it does not take our answer.", peer)
+        except (HastError, OSError) as error:
+            log.warning("Connection from %s closed: %s", peer, plain(error))
         finally:
             sock.close()
             self._places.release()

@@ -21,7 +21,7 @@ from typing import TypeVar
 import trio
 
 from hastfs.daemon.jobs import WORKER_MODULE
-from hastfs.errors import SystemFailure
+from hastfs.errors import SystemFailure, plain
 
 _REAPED_WITHIN = 5.0  # Seconds; the forkserver tells an exit status as soon as it has collected it.
 
@@ -85,7 +85,7 @@ class ProcessStarter:
                 # In a thread: the forkserver may still be busy with its imports.
                 await trio.to_thread.run_sync(process.start)
             except (OSError, EOFError) as error:
-                raise SystemFailure(f"Unable to start a worker process: {error}.") from error
+                raise SystemFailure(f"Unable to start a worker process: {plain(error)}.") from error
         return WorkerProcess(process, self._lock)
 
 

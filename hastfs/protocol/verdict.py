@@ -40,8 +40,8 @@ from hastfs.protocol.handshake import SPLIT_BRAIN, Joining, resuid_mismatch
 class SplitBrain(HastError):
     """Both nodes wrote alone: neither may overwrite the other."""
 
-    def __init__(self) -> None:
-        super().__init__(SPLIT_BRAIN)
+    def __init__(self, message: str = SPLIT_BRAIN) -> None:
+        super().__init__(message)
 
 
 class ResuidMismatch(HastError):

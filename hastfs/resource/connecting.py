@@ -9,8 +9,9 @@ from typing import TypeAlias
 
 import trio
 
+from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import HastError, ProtocolError, one_line
+from hastfs.errors import HastError, ProtocolError, one_line, plain
 from hastfs.model import PROTOCOL_VERSION
 from hastfs.protocol.frame import Frame, FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
@@ -149,7 +150,7 @@ def dialer(config: ResourceConfig) -> Dial | None:
             sock = trio.socket.socket(kind, socket.SOCK_STREAM, protocol)
             try:
                 if source is not None:
-                    await sock.bind((source.host, source.port))
+                    await _bind(sock, source)
                 await sock.connect(target)
             except OSError as error:
                 sock.close()
@@ -162,6 +163,14 @@ def dialer(config: ResourceConfig) -> Dial | None:
         raise failure
 
     return dial
+
+
+async def _bind(sock: trio.socket.SocketType, source: Address) -> None:
+    """Raises OSError that names the source: otherwise it would look as if something were wrong with `remote`."""
+    try:
+        await sock.bind((source.host, source.port))
+    except OSError as error:
+        raise OSError(f"source {source.text}: {plain(error)}") from error
 
 
 def detached(sock: trio.socket.SocketType) -> socket.socket:

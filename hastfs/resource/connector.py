@@ -9,7 +9,7 @@ import os
 import trio
 
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import BusyError, HastError, ProtocolError
+from hastfs.errors import BusyError, HastError, ProtocolError, plain
 from hastfs.model import Consistency, Replication, SyncSource
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
@@ -130,9 +130,7 @@ class Connector:
 
     def _report(self, error: Exception) -> None:
         """Once per reason, not once per attempt."""
-        reason = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.errno and error.errno > 0:
-            reason = f"{os.strerror(error.errno)}."  # trio's text is for programmers
+        reason = f"{plain(error)}." if isinstance(error, OSError) else plain(error)
         if reason == self._reported:
             log.debug("Unable to connect to %s: %s", self._peer, reason)
             return

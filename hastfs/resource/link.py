@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError, ProtocolError, plain
 from hastfs.model import (
     MAX_REQUEST,
     MAX_REQUEST_V2,
@@ -361,7 +361,7 @@ class Link:
 
 def _reason(group: BaseExceptionGroup[OSError]) -> str:
     error = group.exceptions[0]
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return plain(error)
 
 
 def _split(offset: int, length: int, limit: int) -> list[tuple[int, int]]:

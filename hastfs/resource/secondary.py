@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import ComponentError, ProtocolError
+from hastfs.errors import ComponentError, ProtocolError, plain
 from hastfs.model import MAX_REQUEST, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
@@ -363,18 +363,18 @@ async def serve(
     """
     try:
         await secondary.agree(joining)
-    except SplitBrain:
-        log.error("%s", split_brain_advice(secondary.resource))
+    except SplitBrain as error:
+        # Not logged here: the primary comes again and again, and only hastd knows what it has said already.
         notify(Event.SPLIT_BRAIN)
-        raise
+        raise SplitBrain(split_brain_advice(secondary.resource)) from error
     except OSError as error:
-        raise LinkLost(f"Connection lost during the handshake: {error}") from error
+        raise LinkLost(f"Connection lost during the handshake: {plain(error)}") from error
     notify(Event.CONNECT)
     task_status.started(secondary)
     try:
         await secondary.serve()
     except (LinkLost, OSError) as error:
-        log.warning("Disconnected from the primary: %s", error)
+        log.warning("Disconnected from the primary: %s", plain(error))
     finally:
         notify(Event.DISCONNECT)
 

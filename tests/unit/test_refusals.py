@@ -204,3 +204,15 @@ async def test_a_primary_that_does_not_fit_is_refused_over_the_first_connection(
         assert second.closed
         assert isinstance(primary.error, kind)
     assert bytes(disk.content) == before
+
+
+async def test_a_split_brain_comes_with_what_to_do_and_is_logged_by_hastd_alone(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The primary comes again and again, each time to another worker: only hastd knows what the log says already."""
+    step3 = joining(virgin=False, generations=None, localcnt=1, remotecnt=0)
+    async with serving(used(3, 0), step3=step3) as primary:
+        with trio.fail_after(60):
+            await primary.ended.wait()
+        assert f"hastctl create {RESOURCE}" in str(primary.error)
+    assert caplog.text == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -9,14 +10,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from hastfs.errors import ProtocolError
+from hastfs.address import parse
+from hastfs.errors import ProtocolError, plain
 from hastfs.model import Role, SyncSource
 from hastfs.protocol.frame import FrameReader
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome, acts_as
-from hastfs.resource.connecting import Connected, Refused, connect, receive_frame, send_frame
+from hastfs.resource.connecting import Connected, Refused, connect, dialer, receive_frame, send_frame
 from hastfs.resource.link import LinkLost
 from tests.simulation.network import SimulatedChannel, connection
-from tests.simulation.node import until
+from tests.simulation.node import resource_config, until
 
 TOKEN = bytes(range(16))
 TERMS = Terms(1 << 20, 4096, 1, 2, False, SyncSource.PRIMARY, b"\x05" + bytes(511))
@@ -145,3 +147,18 @@ async def test_data_behind_the_handshake_ends_the_attempt(autojump_clock: MockCl
     async with connecting(play, mtu=1 << 20) as start:
         with pytest.raises(ProtocolError, match="after the handshake"):
             await start()
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("192.0.2.77", "source 192.0.2.77: Cannot assign requested address"),  # TEST-NET-1: nobody has it
+        ("2001:db8::1", "source 2001:db8::1: Address family for hostname not supported"),
+    ],
+)
+async def test_a_source_that_cannot_be_used_is_named(source: str, why: str) -> None:
+    dial = dialer(dataclasses.replace(resource_config(), remote=parse("127.0.0.1"), source=parse(source)))
+    assert dial is not None
+    with pytest.raises(OSError) as caught:
+        await dial()
+    assert plain(caught.value) == why
