@@ -119,6 +119,35 @@ async def test_the_only_good_copy_that_fails_a_write_stays_the_good_copy(autojum
         assert a.disk.data == b.disk.data
 
 
+async def test_a_write_that_fails_on_the_good_copy_while_the_nodes_agree_leaves_a_gap_there(
+    autojump_clock: MockClock,
+) -> None:
+    """When its failure is heard, the primary has caught up and goes on alone with it."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await primary_out_of_date(a, b, 8)
+        b.disk.latency["flush"] = 2.0
+        await a.become_primary()
+        await until(lambda: linked(a) and a.primary is not None and a.primary.map.in_sync)
+        await trio.sleep(1)
+        b.disk.latency["write"] = 4.0
+        b.disk.failing["write"] = 5
+        errors: list[int] = []
+
+        async def write() -> None:
+            errors.append(await a.write(20 * EXTENT, BLOCK))
+
+        nursery.start_soon(write)
+        await until(lambda: bool(errors))
+        await trio.sleep(0.05)
+        assert errors == [0]
+        assert BLOCK not in b.disk.data[20 * EXTENT :]
+        assert not b.disk.consistent
+        b.disk.failing.clear()
+        b.disk.latency.clear()
+        await until(lambda: agreed(a, b) and b.disk.consistent)
+        assert a.disk.data == b.disk.data
+
+
 async def test_a_flush_that_the_only_good_copy_refuses_is_an_error_and_no_endless_retry(
     autojump_clock: MockClock,
 ) -> None:
