@@ -275,7 +275,7 @@ class History:
         stale = primary.stale
         complete = primary.link is not None and primary.map.in_sync and not stale
         complete = complete and other.disk.metadata.consistency is Consistency.CONSISTENT
-        complete = complete and not other.disk.failing and self.replicates_before_ack(other)
+        complete = complete and not other.disk.failing and self.replicates_before_ack(other) and not self.unmet
         if self.chance.random() < 0.3:
             self.heal()
             await node.stop()
