@@ -44,6 +44,7 @@ class Disk:
         # Possible at some time since the last flush:
         self.recent = [{content[cell * CELL], stable[cell * CELL]} for cell in range(CELLS)]
         self.outstanding: list[Change] = []
+        self.apart = False  # whether some of it may be on a node that the primary does not reach
         self.touched: dict[int, int] = {}  # cell -> number of the last change that was begun
         self.number = 0
 
@@ -152,8 +153,10 @@ class History:
         began = disk.number + 1
         busy = {cell for change in disk.outstanding for cell in change.cells}
 
+        link = primary.link
+
         def done(error: int) -> None:
-            if not error:
+            if not error and not (disk.apart and (link is None or link is not primary.link)):
                 disk.flushed(began, busy)
 
         primary.flush(done)
@@ -298,6 +301,7 @@ class History:
     def either(self, node: Node) -> None:
         """What is right may be on this node, or still turn out to be on the one that was primary before."""
         disk, before = self._disk_of(node), self.disk
+        disk.apart = True
         disk.possible = [new | old for new, old in zip(disk.possible, before.possible, strict=True)]
         disk.recent = [new | old for new, old in zip(disk.recent, before.recent, strict=True)]
         self.disk = disk
