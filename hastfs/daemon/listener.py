@@ -127,38 +127,37 @@ class Listener:
 
     async def _admit(self, sock: trio.socket.SocketType, peer: str) -> None:
         with trio.move_on_after(OPENING_WITHIN) as opening:
-            known = await self._known(peer)
-            if not known:
+            if not await _is_one_of(peer, {resource.config.remote for resource in self._resources.values()}):
                 raise ProtocolError("it is not the remote address of any resource.")
             frame = await messages.receive_only(sock, MAX_NV)
             message = handshake.decode_opening(frame)
+            remote = await self._remote(message.resource, peer)
         if opening.cancelled_caught:
             raise ProtocolError(f"it said nothing for {OPENING_WITHIN:g} s.")
         version = message.version if isinstance(message, Hello) else frame.version
         try:
-            resource = self._find(message, known)
+            resource = self._find(message, remote)
             if isinstance(message, Hello):
-                await self._open(sock, resource, message, known)
+                await self._open(sock, resource, message, remote)
             else:
                 await self._join(sock, resource, message)
         except _Refused as refused:
             await messages.send(sock, for_version(refused.refusal.encode(), version), OPENING_WITHIN)
             raise
 
-    async def _known(self, peer: str) -> dict[str, Address]:
-        """The resources whose `remote` is `peer`, an IP address. A name is looked up anew each time."""
-        configured = {resource.config.remote for resource in self._resources.values()}
-        matching = {remote for remote in configured if remote and _canonical(peer) in await _addresses(remote)}
-        remotes = {name: resource.config.remote for name, resource in self._resources.items()}
-        return {name: remote for name, remote in remotes.items() if remote in matching}
+    async def _remote(self, name: str, peer: str) -> Address | None:
+        """The resource's `remote` if that is `peer`, an IP address."""
+        resource = self._resources.get(name)
+        remote = None if resource is None else resource.config.remote
+        return remote if await _is_one_of(peer, {remote}) else None
 
-    def _find(self, message: Hello | Joining, known: Mapping[str, Address]) -> Acceptor:
-        """The resource, if it takes a primary from this address: `known` is not, if it was configured anew since."""
+    def _find(self, message: Hello | Joining, remote: Address | None) -> Acceptor:
+        """The resource, if it takes a primary from `remote`: it may have been configured anew since that was found."""
         name = message.resource
         resource = self._resources.get(name)
         if resource is None:
             raise _Refused(handshake.NOT_CONFIGURED, f"resource {name} is not configured here.")
-        if name not in known or known[name] != resource.config.remote:
+        if remote is None or remote != resource.config.remote:
             raise _Refused(handshake.NO_ACCESS, f"it is not the remote address of resource {name}.")
         if resource.role is not Role.SECONDARY:
             reason = f"we act as {resource.role.word} for resource {name} and not as secondary."
@@ -166,7 +165,7 @@ class Listener:
         return resource
 
     async def _open(
-        self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello, known: Mapping[str, Address]
+        self, sock: trio.socket.SocketType, resource: Acceptor, hello: Hello, remote: Address | None
     ) -> None:
         """Steps 1 and 2; then the connection waits for its second one, whose task takes it away."""
         name = hello.resource
@@ -177,7 +176,7 @@ class Listener:
         try:
             with half.scope:
                 await resource.drop_link()
-                self._find(hello, known)  # The role may have changed meanwhile.
+                self._find(hello, remote)  # The role may have changed meanwhile.
                 welcome = Welcome(half.version, half.token).encode()
                 await messages.send(sock, for_version(welcome, half.version), OPENING_WITHIN)
                 await trio.sleep(resource.config.timeout)
@@ -205,15 +204,36 @@ def _take(sock: trio.socket.SocketType) -> socket.socket:
     return socket.socket(fileno=sock.detach())
 
 
-async def _addresses(remote: Address) -> set[str]:
+async def _is_one_of(peer: str, remotes: Collection[Address | None]) -> bool:
+    """Whether the IP address `peer` is one of `remotes`. Names are looked up anew each time, all at once, and only if
+    `peer` is not given as a number: a name server that does not answer is nothing to resources that need none.
+    """
+    names: list[Address] = []
+    for remote in filter(None, remotes):
+        try:
+            if _canonical(remote.host) == _canonical(peer):
+                return True
+        except ValueError:
+            names.append(remote)
+    found = False
+    async with trio.open_nursery() as nursery:
+
+        async def look_up(remote: Address) -> None:
+            nonlocal found
+            if _canonical(peer) in await _addresses(remote):
+                found = True
+                nursery.cancel_scope.cancel()
+
+        for name in names:
+            nursery.start_soon(look_up, name)
+    return found
+
+
+async def _addresses(name: Address) -> set[str]:
     try:
-        return {_canonical(remote.host)}
-    except ValueError:
-        pass  # A name.
-    try:
-        found = await trio.socket.getaddrinfo(remote.host, remote.port, type=socket.SOCK_STREAM)
+        found = await trio.socket.getaddrinfo(name.host, name.port, type=socket.SOCK_STREAM)
     except OSError as error:
-        log.warning("Unable to look up remote address %s: %s.", remote.text, error.strerror)
+        log.warning("Unable to look up remote address %s: %s.", name.text, error.strerror)
         return set()
     return {_canonical(str(entry[4][0])) for entry in found}
 

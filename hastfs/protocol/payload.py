@@ -86,10 +86,8 @@ def _packed(compression: Compression, data: bytes, checksum: Checksum) -> Packed
 
 def _lzf_compress(data: Buffer) -> bytes | None:
     """u32 of the length before, then the LZF stream; None if that does not save enough."""
-    if len(data) <= LZF_LEAST:
-        return None
-    # The binding gives liblzf one byte more than it is asked for.
-    stream = lzf.compress(bytes(data), len(data) - LZF_LEAST - 1)
+    room = len(data) - LZF_LEAST - 1  # the binding gives liblzf one byte more than it is asked for
+    stream = lzf.compress(bytes(data), room) if room > 0 else None
     return None if stream is None else _U32.pack(len(data)) + stream
 
 

@@ -59,7 +59,7 @@ class Scope(enum.Enum):
     """What has to be copied."""
 
     NOTHING = "nothing"
-    """Nothing on the secondary's part: its map is empty. What the primary's own map says is copied."""
+    """Nothing but what the maps say, which should be nothing on the secondary's part."""
 
     DIRTY = "dirty"
     """The extents dirty in either map."""

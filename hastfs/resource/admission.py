@@ -77,7 +77,8 @@ def _terms(verdict: Verdict, metastore: Metastore, layout: Layout, *, virgin: bo
     activemap: Buffer = b""
     if verdict.scope is Scope.EVERYTHING:
         activemap = b"\xff" * layout.mapsize
-    elif verdict.scope is Scope.DIRTY:
+    elif verdict.scope is Scope.DIRTY or not metastore.activemap.in_sync:
+        # Also of a virgin: it may have been a primary that ended in its first write, before that was on record.
         activemap = metastore.activemap.to_bytes(layout.mapsize)
     return Terms(
         datasize=metadata.datasize,

@@ -87,8 +87,8 @@ async def connect(
 async def _first_answer(outgoing: Channel, reader: FrameReader) -> Frame:
     try:
         return await receive_frame(outgoing, reader)
-    except LinkLost as error:
-        raise NotAnswered(str(error)) from error
+    except (LinkLost, ConnectionResetError) as error:  # TCP's end is a reset if not all that we said was read
+        raise NotAnswered("closed by the other node during the handshake") from error
 
 
 async def _hear_terms(outgoing: Channel, incoming: Channel, reader: FrameReader, max_map: int) -> Terms | Refusal:

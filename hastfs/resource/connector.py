@@ -17,7 +17,7 @@ from hastfs.protocol.verdict import Facts, Scope, SplitBrain, decide, facts_of_p
 from hastfs.resource.alone import random_id
 from hastfs.resource.connecting import Connected, Dial, MakeDial, NotAnswered, Refused, connect
 from hastfs.resource.events import Event, Notify, split_brain_advice
-from hastfs.resource.link import MEMSYNC_SINCE, Link, LinkLost
+from hastfs.resource.link import MEMSYNC_SINCE, STATE_SINCE, Link, LinkLost
 from hastfs.resource.replica import Replica
 from hastfs.resource.synchronizer import Synchronizer
 from hastfs.resource.waiting import plain_errors
@@ -52,6 +52,8 @@ class Connector:
         self._settled = False
         self._delay = FIRST_DELAY
         self._known = _FIRST_KNOWN
+        self._unheard = False
+        """Whether an older node may have been virgin and taken our resuid (step 3) without our hearing of it."""
         self._task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -143,10 +145,15 @@ class Connector:
     async def _attempt(self, dial: Dial) -> None:
         """One connection, from dialling to its loss. Returns or raises LinkLost when it is over."""
         limit = self._config.timeout if self._settled else FIRST_WAIT
+        unheard = self._unheard
         connected: Connected | None = None
         with trio.move_on_after(limit):
             maximum = max(_LARGEST_MAP, 2 * self._replica.component.layout.mapsize)
-            connected = await connect(dial, self._config.name, self._prepare, known=self._known, max_map=maximum)
+            try:
+                connected = await connect(dial, self._config.name, self._prepare, known=self._known, max_map=maximum)
+            except Refused:
+                self._unheard = unheard  # One that refuses takes over nothing.
+                raise
         if connected is None:
             raise LinkLost(f"no answer within {limit:.0f} s")
         link = Link(
@@ -160,16 +167,16 @@ class Connector:
         synchronizer = Synchronizer(self._replica, link, connected.terms, self._notify)
         since = trio.current_time()
         try:
-            await self._serve(link, connected, synchronizer)
+            await self._serve(link, connected, synchronizer, unheard=unheard)
         finally:
             if synchronizer.agreed or trio.current_time() - since > LONGEST_DELAY:
                 self._delay = FIRST_DELAY
 
-    async def _serve(self, link: Link, connected: Connected, synchronizer: Synchronizer) -> None:
+    async def _serve(self, link: Link, connected: Connected, synchronizer: Synchronizer, *, unheard: bool) -> None:
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run, lambda: self._lost(synchronizer))
-                await self._join(link, connected)
+                await self._join(link, connected, unheard=unheard)
                 self._connected(link.version)
                 await synchronizer.run()
 
@@ -203,6 +210,8 @@ class Connector:
         virgin = _is_virgin(metastore.metadata)
         if virgin:
             await metastore.revise(_identified)
+        elif version < STATE_SINCE:
+            self._unheard = True
         metadata = metastore.metadata
         return Joining(
             self._config.name,
@@ -211,25 +220,30 @@ class Connector:
             metadata.resuid,
             metadata.localcnt,
             metadata.remotecnt,
-            metadata.generations if version >= 3 else None,
+            metadata.generations if version >= STATE_SINCE else None,
             metadata.consistency,
         )
 
-    async def _join(self, link: Link, connected: Connected) -> None:
+    async def _join(self, link: Link, connected: Connected, *, unheard: bool) -> None:
         """Checks the secondary's terms and makes them true here; then the link is up.
 
-        The merged map is durable before the first request goes out, because the secondary clears its own then.
+        The merged map is durable before the first request goes out, because the secondary clears its own then. And it
+        is durable before the counter that tells of it: a full map needs no counter.
         """
         replica, terms, joining = self._replica, connected.terms, connected.joining
         self._check_sizes(connected)
-        if self._check_verdict(connected) is Scope.EVERYTHING:
+        # One that was virgin when we last asked does not say so again, and has not counted anything.
+        empty = terms.virgin or (unheard and not terms.localcnt and not terms.remotecnt)
+        outdated = empty and terms.syncsrc is SyncSource.PRIMARY and not joining.virgin
+        if self._check_verdict(connected) is Scope.EVERYTHING or outdated:
             replica.map.everything()
         if terms.syncsrc is SyncSource.SECONDARY:
             await self._become_stale(joining)
-        elif terms.virgin and not joining.virgin and not joining.localcnt:
-            await replica.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
         replica.map.merge(bytes(terms.map))
         await replica.metastore.make_durable()
+        if outdated and not joining.localcnt:
+            await replica.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
+        self._unheard = False
         link.check()  # from here on to `link_up` without a pause: nobody would take a lost link down
         if terms.syncsrc is SyncSource.PRIMARY and not replica.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).

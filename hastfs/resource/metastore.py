@@ -75,7 +75,10 @@ class Metastore:
 
     async def make_durable(self) -> None:
         """The map on disk covers the map in memory. Raises ComponentError."""
-        self._check(await finished(self.when_mapped), "activemap")
+        error = await finished(self.when_mapped)
+        if error:
+            await trio.lowlevel.checkpoint_if_cancelled()  # the writer's end, and not the disk's refusal
+        self._check(error, "activemap")
 
     def tidy(self) -> None:
         """Bits were cleared in memory: write them when the writer comes to it; nobody waits."""

@@ -298,15 +298,17 @@ class Secondary:
     async def _set_state(self, request: Request) -> None:
         """What this node's data is, is durable before any later request is looked at (promise 6).
 
-        A primary calls it consistent after a FLUSH: if a write failed since then, it did not know.
+        A primary calls it consistent after a FLUSH: if a write failed since then, it did not know. And from then on
+        this is not the only good copy any more, whatever the link began with: a gap counts.
         """
         await self._all_changed()
         assert request.state is not None
+        self._is_source = False
         if self._gap and request.state.consistency is Consistency.CONSISTENT:
+            await self._metastore.update(consistency=Consistency.INCONSISTENT)
             self._reply(request.seq, errno.EIO)
             return
         await self._metastore.update(consistency=request.state.consistency, generations=request.state.generations)
-        self._is_source = False
         self._reply(request.seq)
 
     async def _own_up(self) -> None:

@@ -13,8 +13,10 @@ from hastfs.model import Checksum, Command, Replication
 from hastfs.protocol.frame import Frame, FrameReader
 from hastfs.protocol.nv import NvType
 from hastfs.protocol.replication import decode_request
+from hastfs.volume import Buffer
+from tests.simulation.disk import SimulatedDisk
 from tests.simulation.network import SimulatedChannel
-from tests.simulation.node import BLOCK, EXTENT, Node, connected, in_sync, linked, pair, until
+from tests.simulation.node import BLOCK, EXTENT, RESOURCE, Node, connected, in_sync, linked, pair, until
 
 OLD = [0, 1, 2]
 
@@ -141,6 +143,47 @@ async def test_memsync_with_a_secondary_of_version_1_is_fullsync_and_says_so(
         await a.write(0, BLOCK)
         assert trio.current_time() - start == 5.0
         assert all(frame.nv.get_int("memsync", NvType.UINT8) is None for frame in messages(a.connections[-2]))
+
+
+@pytest.mark.parametrize("version", [*OLD, 3])
+async def test_a_secondary_made_anew_gets_everything_though_its_first_answer_is_lost(
+    autojump_clock: MockClock, version: int
+) -> None:
+    """It has our resuid by then: the next time it looks like one that has all that it ever had."""
+    async with pair() as (a, b):
+        b.version = version
+        await connected(a, b) if version == 3 else await joined(a, b)
+        await a.write(0, BLOCK)
+        await a.stop()
+        await b.stop()
+        b.disk = CutAtFirstMetadata(a, b)
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: in_sync(a))
+        await trio.sleep(5)
+        assert b.disk.data == a.disk.data
+
+
+async def joined(a: Node, b: Node) -> None:
+    """a becomes primary of the older b."""
+    b.become_secondary()
+    await a.become_primary()
+    await until(lambda: in_sync(a))
+
+
+class CutAtFirstMetadata(SimulatedDisk):
+    """Of b, made anew: the link is cut between its first metadata write and its answer."""
+
+    def __init__(self, a: Node, b: Node) -> None:
+        layout = b.disk.layout
+        super().__init__(RESOURCE, layout.mediasize, layout.extentsize)
+        self._node: Node | None = a
+
+    def put(self, position: int, data: Buffer) -> None:
+        super().put(position, data)
+        if position == 0 and self._node is not None:
+            self._node.cut()
+            self._node = None
 
 
 @pytest.mark.parametrize("version", [2, 3])

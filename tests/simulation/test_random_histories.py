@@ -1,4 +1,5 @@
-"""Random lives of a pair: writes, flushes, cuts, crashes, power losses and role changes, drawn from one seed.
+"""Random lives of a pair: writes, flushes, cuts, crashes, power losses, changes of role and configuration, components
+made anew, before the first connection and after it, in any version of the protocol; drawn from one seed.
 
 A model knows which bytes a read may return, and which node has acknowledged something that the other never got. The
 rest is asked of the disks: they are equal when all is quiet, and whenever they differ, a map on disk says where.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -15,10 +17,12 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hastfs.address import Address
 from hastfs.errors import HastError
-from hastfs.model import Consistency, Replication, Role
+from hastfs.model import Checksum, Compression, Consistency, Replication, Role
 from hastfs.resource.events import Event
-from tests.simulation.node import Node, pair
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.node import RESOURCE, Node, pair
 
 CELL = 256
 """Bytes; the model's grain, and half a sector: writes of half sectors are completed by the engine."""
@@ -27,6 +31,9 @@ EXTENT = 2048
 CELLS = 96
 SIZE = 4096 + 512 + CELLS * CELL + 100  # 12 extents and an odd end
 STEPS = 30
+
+PLACES = [Address(name, 8457, None, name) for name in ("peer", "somewhere")]
+"""Names of the other node: it is reached by either."""
 
 
 class Disk:
@@ -37,6 +44,7 @@ class Disk:
         # Possible at some time since the last flush:
         self.recent = [{content[cell * CELL], stable[cell * CELL]} for cell in range(CELLS)]
         self.outstanding: list[Change] = []
+        self.apart = False  # whether some of it may be on a node that the primary does not reach
         self.touched: dict[int, int] = {}  # cell -> number of the last change that was begun
         self.number = 0
 
@@ -91,6 +99,8 @@ class History:
         self.wrote = {a.name: False, b.name: False}  # anything at all since the nodes last agreed
         self.alone = {a.name: False, b.name: False}  # acknowledged, and surely not on the other node
         self.split = False
+        self.unmet = False  # the secondary was made anew, and no map says yet that all is to be copied to it
+        self.modes = {a.config.replication}  # in which what is under way may have been written
         for node in self.nodes:
             node.notify = partial(self.notified, node)  # type: ignore[method-assign]
 
@@ -104,6 +114,7 @@ class History:
         for name in self.wrote:
             self.wrote[name] = self.alone[name] = False
         self.wrote[primary.name] = bool(self.disk.outstanding)
+        self.unmet = False
 
     @staticmethod
     def _disk_of(node: Node) -> Disk:
@@ -142,8 +153,10 @@ class History:
         began = disk.number + 1
         busy = {cell for change in disk.outstanding for cell in change.cells}
 
+        link = primary.link
+
         def done(error: int) -> None:
-            if not error:
+            if not error and not (disk.apart and (link is None or link is not primary.link)):
                 disk.flushed(began, busy)
 
         primary.flush(done)
@@ -176,6 +189,8 @@ class History:
 
     def heal(self) -> None:
         for node in self.nodes:
+            if node.config.remote is None:
+                self.configure(node, remote=PLACES[0])
             node.reachable = True
             node.disk.latency.clear()
             node.disk.failing.clear()
@@ -203,6 +218,44 @@ class History:
         elif node.primary is None and kind != "durable":
             node.disk.failing[kind] = 5
 
+    def reload(self) -> None:
+        """hast.conf is another one: on both nodes, or on one."""
+        for node in self.chance.choice((self.nodes, self.nodes[:1], self.nodes[1:])):
+            kind = self.chance.choice(("replication", "remote", "timeout", "wire"))
+            if kind == "replication":
+                mode = self.chance.choice(list(Replication))
+                self.modes.add(mode)
+                self.configure(node, replication=mode)
+            elif kind == "remote":
+                self.configure(node, remote=self.chance.choice((None, *PLACES)))
+            elif kind == "timeout":
+                self.configure(node, timeout=self.chance.choice((5, 20, 60)))
+            else:
+                compression = self.chance.choice(list(Compression))
+                self.configure(node, compression=compression, checksum=self.chance.choice(list(Checksum)))
+
+    @staticmethod
+    def configure(node: Node, **changes: object) -> None:
+        """What a reload does: whoever is at work hears of it, and the next one begins with it."""
+        before = node.config
+        node.config = replace(before, **changes)  # type: ignore[arg-type]
+        if node.primary is not None:
+            node.primary.apply(node.config)
+        elif node.secondary is not None and before.remote == node.config.remote:
+            node.secondary.apply(node.config)
+
+    async def recreate(self, node: Node) -> None:
+        """hastctl create on the secondary: what it had is gone."""
+        other = node.other
+        await other.crash()
+        layout, keepdirty = other.disk.layout, other.disk.metadata.keepdirty
+        other.disk = SimulatedDisk(RESOURCE, layout.mediasize, layout.extentsize, keepdirty)
+        other.role = Role.SECONDARY
+        self.wrote[other.name] = self.alone[other.name] = False
+        self.unmet = True
+        for one in self.nodes:
+            one.events.clear()
+
     async def crash(self, node: Node) -> bool:
         """Returns whether what only its cache had may be lost."""
         primary = node.other.primary
@@ -225,7 +278,7 @@ class History:
         stale = primary.stale
         complete = primary.link is not None and primary.map.in_sync and not stale
         complete = complete and other.disk.metadata.consistency is Consistency.CONSISTENT
-        complete = complete and not other.disk.failing and self.replicates_before_ack(other)
+        complete = complete and not other.disk.failing and self.replicates_before_ack(other) and not self.unmet
         if self.chance.random() < 0.3:
             self.heal()
             await node.stop()
@@ -248,15 +301,14 @@ class History:
     def either(self, node: Node) -> None:
         """What is right may be on this node, or still turn out to be on the one that was primary before."""
         disk, before = self._disk_of(node), self.disk
+        disk.apart = True
         disk.possible = [new | old for new, old in zip(disk.possible, before.possible, strict=True)]
         disk.recent = [new | old for new, old in zip(disk.recent, before.recent, strict=True)]
         self.disk = disk
 
     def replicates_before_ack(self, secondary: Node) -> bool:
-        replication = secondary.config.replication
-        return replication is Replication.FULLSYNC or (
-            replication is Replication.MEMSYNC and not secondary.disk.latency
-        )
+        safe = {Replication.FULLSYNC} if secondary.disk.latency else {Replication.FULLSYNC, Replication.MEMSYNC}
+        return self.modes <= safe
 
     async def promote(self, node: Node) -> None:
         node.disk.failing.clear()
@@ -301,12 +353,16 @@ class History:
             for name in self.alone:
                 self.alone[name] = False  # the other node may have been told already that it has everything
         dice = self.chance.random()
-        if dice < 0.2:
+        if dice < 0.15:
             self.cut()
-        elif dice < 0.3:
+        elif dice < 0.25:
             self.stall()
-        elif dice < 0.5:
+        elif dice < 0.4:
             self.trouble()
+        elif dice < 0.5:
+            self.reload()
+        elif dice < 0.52 and node.primary is not None and not node.primary.stale:
+            await self.recreate(node)
         elif dice < 0.65:
             await self.crash(node.other)
             node.other.role = Role.SECONDARY
@@ -329,13 +385,18 @@ class History:
         await trio.sleep(0.01)  # whoever has lost his link knows it
         both = all(self.alone.values())
         wrote = all(self.wrote.values())
-        if not await self.wait(lambda: self.agreed(node) or self.split_brain(node)):
+        if not await self.wait(lambda: self.agreed(node) or self.split_brain(node) or self.strangers(node)):
             raise AssertionError(self.report(node))
         self.split = not self.agreed(node)
         assert not (both and not self.split), "two histories were mixed"
-        assert not (self.split and not wrote), f"a split brain of one history {self.report(node)}"
+        assert not (self.split and not wrote) or self.strangers(node), (
+            f"a split brain of one history {self.report(node)}"
+        )
         self.check_maps(node)
         if self.split:
+            if self.chance.random() < 0.5 and node.primary is not None and not node.primary.stale:
+                await self.recreate(node)
+                self.split = False
             return
         await self.wait(lambda: not self.disk.outstanding)
         assert not self.disk.outstanding
@@ -348,6 +409,7 @@ class History:
         assert await node.read(0, CELLS * CELL) == node.disk.data[: CELLS * CELL]
         await node.flush()
         self.disk = self._disk_of(node)
+        self.modes = {node.config.replication}
         self.agree(node)
 
     @staticmethod
@@ -367,7 +429,7 @@ class History:
             return False
         linked = primary.map.in_sync and not primary.stale
         ours, theirs = node.disk.metadata, node.other.disk.metadata
-        if node.version == 2:
+        if node.other.version < 3:
             same = (ours.localcnt, ours.remotecnt) == (theirs.remotecnt, theirs.localcnt)
         else:
             same = ours.generations == theirs.generations and ours.consistency is theirs.consistency
@@ -376,8 +438,16 @@ class History:
     def split_brain(self, node: Node) -> bool:
         return "split-brain" in node.events
 
+    @staticmethod
+    def strangers(node: Node) -> bool:
+        """The nodes began to write before they ever met, each on its own: two pairs with one node each."""
+        ours, theirs = node.disk.metadata, node.other.disk.metadata
+        return bool(ours.resuid and theirs.resuid and ours.resuid != theirs.resuid)
+
     def check_maps(self, node: Node) -> None:
         """Wherever the disks differ and nothing is being written, a map on disk says so (promise 3)."""
+        if self.unmet:
+            return
         maps = int.from_bytes(node.disk.map, "little") | int.from_bytes(node.other.disk.map, "little")
         for extent in range(0, CELLS * CELL // EXTENT):
             part = slice(extent * EXTENT, (extent + 1) * EXTENT)
@@ -398,11 +468,12 @@ async def live(seed: int) -> None:
     replication = chance.choice(list(Replication))
     async with pair(replication=replication, size=SIZE, extentsize=EXTENT, keepdirty=chance.choice((0, 1, 3))) as nodes:
         a, b = nodes
-        if chance.random() < 0.15:
-            a.version = b.version = 2
+        if chance.random() < 0.25:
+            a.version = b.version = chance.choice((0, 1, 2))
         async with trio.open_nursery() as nursery:
             history = History(seed, a, b, nursery)
-            b.become_secondary()
+            if chance.random() < 0.8:
+                b.become_secondary()  # otherwise sooner or later
             await a.become_primary()
             for _ in range(STEPS):
                 if history.split:

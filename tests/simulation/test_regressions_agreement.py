@@ -12,7 +12,18 @@ from trio.testing import MockClock
 from hastfs.protocol.handshake import Terms
 from hastfs.resource import admission
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.node import BLOCK, EXTENT, RESOURCE, agreed, connected, linked, pair, primary_out_of_date, until
+from tests.simulation.node import (
+    BLOCK,
+    EXTENT,
+    RESOURCE,
+    agreed,
+    connected,
+    in_sync,
+    linked,
+    pair,
+    primary_out_of_date,
+    until,
+)
 
 
 async def test_a_first_write_during_the_first_handshake_does_not_give_the_pair_a_second_identity(
@@ -32,6 +43,25 @@ async def test_a_first_write_during_the_first_handshake_does_not_give_the_pair_a
         a.cut()
         await trio.sleep(1)
         await until(lambda: agreed(a, b))
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
+async def test_a_first_write_that_a_crash_cut_short_is_undone_by_the_next_primary(
+    autojump_clock: MockClock, version: int
+) -> None:
+    """The node still looks as if it had never been used, but for its map."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        a.version = version
+        await a.become_primary()
+        a.disk.latency["durable"] = 1.0
+        nursery.start_soon(a.write, 0, BLOCK)
+        await until(lambda: a.disk.data.startswith(BLOCK))
+        await a.crash()
+        assert not a.disk.metadata.resuid
+        a.become_secondary()
+        await b.become_primary()
+        await until(lambda: in_sync(b))
+        assert a.disk.data == b.disk.data
 
 
 async def test_a_secondary_that_asks_for_less_than_the_verdict_gets_everything(
@@ -116,6 +146,35 @@ async def test_the_only_good_copy_that_fails_a_write_stays_the_good_copy(autojum
         b.disk.latency.clear()
         await until(lambda: agreed(a, b))
         assert b.disk.consistent
+        assert a.disk.data == b.disk.data
+
+
+async def test_a_write_that_fails_on_the_good_copy_while_the_nodes_agree_leaves_a_gap_there(
+    autojump_clock: MockClock,
+) -> None:
+    """When its failure is heard, the primary has caught up and goes on alone with it."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await primary_out_of_date(a, b, 8)
+        b.disk.latency["flush"] = 2.0
+        await a.become_primary()
+        await until(lambda: linked(a) and a.primary is not None and a.primary.map.in_sync)
+        await trio.sleep(1)
+        b.disk.latency["write"] = 4.0
+        b.disk.failing["write"] = 5
+        errors: list[int] = []
+
+        async def write() -> None:
+            errors.append(await a.write(20 * EXTENT, BLOCK))
+
+        nursery.start_soon(write)
+        await until(lambda: bool(errors))
+        await trio.sleep(0.05)
+        assert errors == [0]
+        assert BLOCK not in b.disk.data[20 * EXTENT :]
+        assert not b.disk.consistent
+        b.disk.failing.clear()
+        b.disk.latency.clear()
+        await until(lambda: agreed(a, b) and b.disk.consistent)
         assert a.disk.data == b.disk.data
 
 

@@ -277,6 +277,30 @@ async def test_a_remote_that_changes_before_the_client_speaks_is_refused(node: N
     assert await client.refusal() == Refusal(NO_ACCESS)
 
 
+async def test_a_name_that_cannot_be_looked_up_holds_up_only_its_own_resource(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silence(*_: object, **__: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", silence)
+    node.foreign.config = config("foreign", "name")
+    named, client, second = await node.connect(), await node.connect(), await node.connect()
+    await named.say(Hello("foreign", 2).encode())
+    await client.say(Hello("mine", 2).encode())
+    await second.say(joining((await client.welcome()).token).encode())
+    await node.mine.linked.wait()
+
+
+async def test_a_remote_may_be_a_name(node: Node) -> None:
+    node.mine.config = config("mine", "localhost")
+    for name in (node.primary, node.idle):
+        name.config = config(name.config.name, "none")
+    client = await node.connect()
+    await client.say(Hello("mine", 2).encode())
+    await client.welcome()
+
+
 async def test_a_link_is_completed_after_the_listener_has_moved(node: Node) -> None:
     first = await node.connect()
     await first.say(Hello("mine", 2).encode())

@@ -86,7 +86,7 @@ def test_lzf_announces_the_length_before_its_stream() -> None:
     assert len(packed.data) < 100
 
 
-@pytest.mark.parametrize("length", [512, 1024])
+@pytest.mark.parametrize("length", [512, 1024, 1025, 1026])
 def test_short_data_is_not_compressed(length: int) -> None:
     data = b"x" * length
     assert pack(data, Compression.LZF, Checksum.NONE).data == data

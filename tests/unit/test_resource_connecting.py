@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,17 @@ from hastfs.errors import ProtocolError, plain
 from hastfs.model import Role, SyncSource
 from hastfs.protocol.frame import FrameReader
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome, acts_as
-from hastfs.resource.connecting import Connected, Refused, connect, dialer, receive_frame, send_frame
+from hastfs.resource.channel import SocketChannel
+from hastfs.resource.connecting import (
+    Connected,
+    NotAnswered,
+    Refused,
+    connect,
+    detached,
+    dialer,
+    receive_frame,
+    send_frame,
+)
 from hastfs.resource.link import LinkLost
 from tests.simulation.network import SimulatedChannel, connection
 from tests.simulation.node import resource_config, until
@@ -107,6 +118,26 @@ async def test_the_other_node_may_close_instead_of_an_answer(autojump_clock: Moc
     async with connecting(play) as start:
         with pytest.raises((LinkLost, OSError)):
             await start()
+
+
+async def test_a_connection_closed_with_a_message_half_read_is_no_answer_either() -> None:
+    """A node of version 0 reads the head, and closes: the kernel resets the connection because of the rest."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        async def dial() -> SocketChannel:
+            sock = trio.socket.socket()
+            await sock.connect(server.getsockname())
+            return SocketChannel(detached(sock), 5)
+
+        def play() -> None:
+            accepted, _ = server.accept()
+            with accepted:
+                accepted.recv(5)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, play)
+            with pytest.raises(NotAnswered):
+                await connect(dial, "test", prepare, known=1, max_map=0)
 
 
 @pytest.mark.parametrize(

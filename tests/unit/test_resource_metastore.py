@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from hastfs.errors import ComponentError
 from hastfs.ondisk.activemap import Activemap
@@ -98,6 +98,16 @@ async def test_nobody_waits_for_a_writer_that_has_ended(autojump_clock: MockCloc
         store.activemap.begin_write(5, 5)
         store.when_mapped(answers.append)
         assert answers == [0, errno.EIO, errno.EIO]
+
+
+async def test_the_end_of_both_the_writer_and_who_waits_for_it_is_no_refusal_of_the_disk(
+    autojump_clock: MockClock,
+) -> None:
+    async with metastore() as (store, _, nursery):
+        await wait_all_tasks_blocked()
+        store.activemap.begin_write(0, 0)
+        nursery.start_soon(store.make_durable)
+        nursery.cancel_scope.cancel()
 
 
 async def test_being_alone_is_recorded_once_until_the_nodes_are_the_same_again(autojump_clock: MockClock) -> None:
