@@ -1,8 +1,9 @@
 """The `exec` program of hast.conf(5): run as `PATH EVENT RESOURCE [ARGS]`, never waited for by anyone.
 
-What happens to one resource is told in the order in which it happened, one program at a time; resources do not wait
-for one another, so there are at most as many programs as resources. A program that fails is logged as an error; one
-that takes long is reported every minute and left alone: only whoever wrote it knows whether it may be killed.
+What happens to one resource is told in the order in which it happened: each program waits for the one before it, but
+not for long, because news that are late are of no use. Resources do not wait for one another. A program that fails is
+logged as an error; one that takes long is reported every minute and left alone: only whoever wrote it knows whether it
+may be killed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,14 @@ log = logging.getLogger(__name__)
 REPORT_INTERVAL = 60.0
 """Seconds after which, and every so often again, a running program is reported (hastd(8))."""
 
+PATIENCE = 5.0
+"""Seconds a program has until the next event of its resource is told all the same."""
+
+MAX_RUNNING = 16
+"""Programs of one resource at a time: then even the patient ones wait."""
+
 MAX_WAITING = 100
-"""Events of one resource that wait for its program to end; further ones are dropped with an error in the log."""
+"""Events of one resource that are not yet told; further ones are dropped with an error in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +39,25 @@ class _Call:
         return " ".join((self.path, *self.words))
 
 
+class _Queue:
+    """What is to be told of one resource."""
+
+    def __init__(self) -> None:
+        self.calls: deque[_Call] = deque()
+        self.running = 0
+        self.changed = trio.Event()
+
+    def wake(self) -> None:
+        """There is one more call, or one program less."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+
 class Hooks:
     """Runs hooks while `run` is running."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[_Call]] = {}
+        self._queues: dict[str, _Queue] = {}
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
@@ -45,11 +66,13 @@ class Hooks:
         """Tell the program at `path`, if there is one. Returns at once."""
         if path is None:
             return
-        calls = self._waiting.setdefault(resource, deque())
-        if len(calls) >= MAX_WAITING:
-            log.error("Hook dropped, %d are waiting already (cmd=[%s %s %s]).", len(calls), path, event, resource)
+        queue = self._queues.setdefault(resource, _Queue())
+        if len(queue.calls) >= MAX_WAITING:
+            waiting = len(queue.calls)
+            log.error("Hook dropped, %d are waiting already (cmd=[%s %s %s]).", waiting, path, event, resource)
             return
-        calls.append(_Call(path, (event, resource, *arguments)))
+        queue.calls.append(_Call(path, (event, resource, *arguments)))
+        queue.wake()
         if self._idle.is_set():
             self._idle = trio.Event()
         self._wake.set()
@@ -61,7 +84,7 @@ class Hooks:
             while True:
                 await self._wake.wait()
                 self._wake = trio.Event()
-                for resource in self._waiting.keys() - busy:
+                for resource in self._queues.keys() - busy:
                     busy.add(resource)
                     nursery.start_soon(self._drain, resource, busy)
 
@@ -71,13 +94,36 @@ class Hooks:
             await self._idle.wait()
 
     async def _drain(self, resource: str, busy: set[str]) -> None:
-        calls = self._waiting[resource]
-        while calls:
-            await _run(calls.popleft())
-        del self._waiting[resource]
+        queue = self._queues[resource]
+        while queue.calls:
+            async with trio.open_nursery() as nursery:
+                await self._tell(queue, nursery)
+        del self._queues[resource]
         busy.discard(resource)
-        if not self._waiting:
+        if not self._queues:
             self._idle.set()
+
+    async def _tell(self, queue: _Queue, nursery: trio.Nursery) -> None:
+        while queue.calls or queue.running:
+            if not queue.calls or queue.running >= MAX_RUNNING:
+                await queue.changed.wait()
+                continue
+            with trio.move_on_after(PATIENCE):
+                await (await nursery.start(self._run, queue, queue.calls.popleft())).wait()
+
+    async def _run(
+        self, queue: _Queue, call: _Call, *, task_status: trio.TaskStatus[trio.Event] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hands out an event that is set when the program has ended."""
+        ended = trio.Event()
+        queue.running += 1
+        task_status.started(ended)
+        try:
+            await _run(call)
+        finally:
+            queue.running -= 1
+            ended.set()
+            queue.wake()
 
 
 async def _run(call: _Call) -> None:

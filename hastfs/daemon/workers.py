@@ -26,7 +26,7 @@ from hastfs.daemon.workerlink import (
     Stop,
 )
 from hastfs.errors import HastError, SystemFailure
-from hastfs.resource.events import Notify
+from hastfs.resource.events import Event, Notify
 from hastfs.resource.status import Status
 from hastfs.resource.waiting import plain_errors
 
@@ -93,6 +93,7 @@ class Worker:
         self._link = link
         self._notify = notify
         self._ready = trio.Event()
+        self._connected = self._syncing = False  # by what the worker told of events
         self._failed: Failed | None = None
         self._asked = 0
         self._answers: dict[int, trio.MemorySendChannel[Status | Configured]] = {}
@@ -112,6 +113,7 @@ class Worker:
             with trio.move_on_after(_EXITS_WITHIN, shield=True):
                 code = await self._process.wait()
             self._process.close()
+            self._end_what_was_begun()
             self.outcome = _outcome(code, self._failed)
             if self._ready_at is not None:
                 self.served = trio.current_time() - self._ready_at
@@ -137,7 +139,7 @@ class Worker:
                 self._ready_at = trio.current_time()
                 self._ready.set()
             case Happened():
-                self._notify(report.as_event)
+                self._happened(report.as_event)
             case StatusAnswer():
                 self._answer(report.number, report.as_status)
             case Configured():
@@ -146,6 +148,21 @@ class Worker:
                 self._failed = report
             case _:
                 raise LinkError(f"a worker does not say {type(report).__name__}")
+
+    def _happened(self, event: Event) -> None:
+        match event:
+            case Event.CONNECT | Event.DISCONNECT:
+                self._connected = event is Event.CONNECT
+            case Event.SYNCSTART | Event.SYNCDONE | Event.SYNCINTR:
+                self._syncing = event is Event.SYNCSTART
+        self._notify(event)
+
+    def _end_what_was_begun(self) -> None:
+        """A worker that is killed cannot say itself that its link is gone."""
+        if self._syncing:
+            self._notify(Event.SYNCINTR)
+        if self._connected:
+            self._notify(Event.DISCONNECT)
 
     def _answer(self, number: int, answer: Status | Configured) -> None:
         if number in self._answers:  # otherwise it comes too late

@@ -371,6 +371,7 @@ async def serve(
         raise SplitBrain(split_brain_advice(secondary.resource)) from error
     except OSError as error:
         raise LinkLost(f"Connection lost during the handshake: {plain(error)}") from error
+    log.info("Connected to the primary.")
     notify(Event.CONNECT)
     task_status.started(secondary)
     try:

@@ -118,7 +118,7 @@ def test_both_nodes_hear_of_all_that_happens_when_it_happens(make_pair: MakePair
     expect(b, "role {} secondary init")
 
 
-def test_a_hook_that_hangs_holds_up_nothing_but_further_hooks(pair: Pair) -> None:
+def test_hooks_that_hang_hold_up_nothing(pair: Pair) -> None:
     a, b = pair.nodes
     for node in pair.nodes:
         use_hook(node, f"echo $$ > {node.root}/hanging; exec sleep 600")

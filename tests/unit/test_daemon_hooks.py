@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from hastfs.daemon import hooks as hooks_module
-from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.hooks import MAX_RUNNING, Hooks
 
 
 @pytest.fixture
@@ -65,6 +65,51 @@ async def test_hooks_that_hang_do_not_hold_up_other_resources(hooks: Hooks, tmp_
     os.write(release, b"go\n" * 20)
     await hooks.finished()
     os.close(release)
+
+
+async def test_a_hook_that_hangs_holds_up_the_next_event_for_a_moment_only(
+    hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks_module, "PATIENCE", 0.01)
+    fifo, told = tmp_path / "fifo", tmp_path / "told"
+    os.mkfifo(fifo)
+    os.mkfifo(told)
+    release = os.open(fifo, os.O_RDWR)
+    path = program(tmp_path / "hook", f"[ $1 = connect ] && read line < {fifo}; echo $1 > {told}")
+    hooks.fire(path, "connect", "disk")
+    hooks.fire(path, "disconnect", "disk")
+    with trio.fail_after(60):
+        assert await trio.to_thread.run_sync(told.read_text, abandon_on_cancel=True) == "disconnect\n"
+        os.write(release, b"go\n")
+        assert await trio.to_thread.run_sync(told.read_text, abandon_on_cancel=True) == "connect\n"
+    await hooks.finished()
+    os.close(release)
+
+
+async def test_even_hooks_that_hang_are_bounded_in_number(
+    hooks: Hooks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks_module, "PATIENCE", 0.01)
+    fifo, begun, ended = tmp_path / "fifo", tmp_path / "begun", tmp_path / "ended"
+    os.mkfifo(fifo)
+    os.mkfifo(begun)
+    release, progress = os.open(fifo, os.O_RDWR), os.open(begun, os.O_RDWR)
+    path = program(tmp_path / "hook", f"echo x > {begun}; read line < {fifo}; echo x >> {ended}")
+    for _ in range(MAX_RUNNING + 2):
+        hooks.fire(path, "connect", "disk")
+    with trio.fail_after(60):
+        for _ in range(MAX_RUNNING):
+            await trio.lowlevel.wait_readable(progress)
+            os.read(progress, 2)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        with trio.move_on_after(0.05) as more:
+            await trio.lowlevel.wait_readable(progress)
+        assert more.cancelled_caught
+        os.write(release, b"go\n" * (MAX_RUNNING + 2))
+        await hooks.finished()
+    assert len(ended.read_text().split()) == MAX_RUNNING + 2
+    os.close(release)
+    os.close(progress)
 
 
 async def test_whoever_waits_for_all_hooks_is_not_forgotten_when_more_come(hooks: Hooks, tmp_path: Path) -> None:

@@ -104,6 +104,27 @@ async def test_what_happens_is_passed_on_in_order(pair: Pair) -> None:
     assert pair.events == [Event.CONNECT, Event.SYNCSTART]
 
 
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ([], []),
+        (["connect"], ["disconnect"]),
+        (["connect", "syncstart"], ["syncintr", "disconnect"]),
+        (["connect", "syncstart", "syncdone"], ["disconnect"]),
+        (["connect", "syncstart", "syncintr", "disconnect"], []),
+        (["split-brain"], []),
+    ],
+)
+async def test_a_killed_worker_s_link_and_resync_end_for_the_hooks_too(
+    pair: Pair, told: list[str], left: list[str]
+) -> None:
+    pair.say(*(Happened(event) for event in told))
+    pair.process.end(-9)
+    pair.link.close()
+    await pair.worker.ended.wait()
+    assert [event.value for event in pair.events] == told + left
+
+
 async def test_a_worker_that_fails_before_it_is_ready_says_why(pair: Pair) -> None:
     pair.say(Failed("Component is locked.", 75, True))
     pair.exit(75)
