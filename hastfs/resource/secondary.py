@@ -383,13 +383,15 @@ async def serve(
         notify(Event.SPLIT_BRAIN)
         raise
     except OSError as error:
-        raise LinkLost(f"Connection lost during the handshake: {error}") from error
+        raise LinkLost(f"Connection lost during the handshake: {error.strerror or error}.") from error
     notify(Event.CONNECT)
     task_status.started(secondary)
     try:
         await secondary.serve()
-    except (LinkLost, OSError) as error:
+    except LinkLost as error:
         log.warning("Disconnected from the primary: %s", error)
+    except OSError as error:
+        log.warning("Disconnected from the primary: %s", error.strerror or error)
     finally:
         notify(Event.DISCONNECT)
 

@@ -345,6 +345,15 @@ async def test_reads_of_a_primary_that_takes_no_replies_are_not_piled_up(autojum
             assert [(await primary.reply()).seq for _ in range(199)]
 
 
+async def test_a_broken_connection_is_logged_in_words(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served() as primary:
+        primary.requests.cut()
+        await primary.ended.wait()
+    assert "Disconnected from the primary: Connection reset by peer" in caplog.messages
+
+
 async def test_a_silent_primary_is_dropped_and_one_with_keepalives_is_not(autojump_clock: MockClock) -> None:
     async with served() as primary:
         for _ in range(5):
