@@ -145,7 +145,8 @@ def _notify(link: LinkEnd, event: Event) -> None:
 async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     notify = partial(_notify, link)
     async with trio.open_nursery() as nursery:
-        volume = await nursery.start(partial(primary.run, job.config, opened, force=job.force, notify=notify))
+        run = partial(primary.run, job.config, opened, force=job.force, taking_over=job.taking_over)
+        volume = await nursery.start(partial(run, notify=notify))
         engine.works(volume)
         async with trio.open_nursery() as lane:
             await lane.start(partial(_serve, job, volume, engine))

@@ -102,9 +102,17 @@ class Primary(Replica):
             self.stopping.set()
 
     async def serve(
-        self, connector: Connector, *, force: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED
+        self,
+        connector: Connector,
+        *,
+        force: bool,
+        taking_over: bool = False,
+        task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Runs the engine until `stop`. Raises BusyError, DataError (inconsistent), ComponentError."""
+        """Runs the engine until `stop`. Raises BusyError, DataError (inconsistent), ComponentError.
+
+        `taking_over` from a worker that died, it does as that one would have done: what needs the other node waits.
+        """
         self._connector = connector
         with plain_errors():
             async with trio.open_nursery() as nursery:
@@ -114,7 +122,7 @@ class Primary(Replica):
                 nursery.start_soon(self._clean)
                 await self._take_role(force=force)
                 await nursery.start(connector.run)
-                if self.stale and self.link is None:
+                if self.stale and self.link is None and not taking_over:
                     raise DataError(
                         f"The component {self.component.path} is in the middle of a resync: its data is inconsistent. "
                         "Use the other node, or force it with `hastctl role -f primary` if the other node is lost."
@@ -157,18 +165,19 @@ async def run(
     opened: Opened,
     *,
     force: bool,
+    taking_over: bool,
     notify: Notify,
     task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the resource as primary until `Primary.stop`; closes the component.
 
     Raises ComponentError (it cannot be used any more), BusyError (the other node is still primary), DataError (its data
-    is inconsistent and `force` is not given).
+    is inconsistent, the other node away, and neither `force` nor `taking_over` is given).
     """
     component = opened.component()
     try:
         primary = Primary(config, component, opened.metadata, opened.ondisk_map)
         connector = Connector(primary, dialer, notify, force=force)
-        await primary.serve(connector, force=force, task_status=task_status)
+        await primary.serve(connector, force=force, taking_over=taking_over, task_status=task_status)
     finally:
         component.close()

@@ -78,6 +78,8 @@ class Secondary:
         self._quiet = Wakeup()
         self._waiting = 0  # bytes: of reads that are not over, and of writes that wait for their range
         self._fewer = Wakeup()
+        self._unanswered: set[int] = set()  # sequence numbers
+        self._answered = Wakeup()
         self._last_received = trio.current_time()
         self._failures: list[tuple[Request, int]] = []
         self._failed = Wakeup()
@@ -158,6 +160,9 @@ class Secondary:
             return
         if request.command is Command.STATE and self._version < STATE_SINCE:
             raise ProtocolError(f"STATE request over a link of version {self._version}")
+        while request.seq in self._unanswered:
+            await self._one_answered()
+        self._unanswered.add(request.seq)
         error = validate_request(request, self._component.layout.datasize, MAX_REQUEST)
         if error:
             log.error("Refused %s of %d bytes at %d.", request.command.name, request.length, request.offset)
@@ -178,10 +183,20 @@ class Secondary:
         else:
             self._delete(request)
 
+    async def _one_answered(self) -> None:
+        """The original gives a reply to the first of its requests with that number, whatever the reply is to."""
+        self._outbox.kick()
+        await self._answered.wait()
+
     def _put(self, frame: list[Buffer]) -> None:
         self._outbox.put(for_version(frame, self._version))
 
+    def _is_answered(self, seq: int) -> None:
+        self._unanswered.discard(seq)
+        self._answered.set()
+
     def _reply(self, seq: int, error: int = 0) -> None:
+        self._is_answered(seq)
         self._put(encode_reply(seq, error=error))
         if not self._in_batch:
             self._outbox.kick()
@@ -272,6 +287,7 @@ class Secondary:
         else:
             packing = understood(self._version, self._config.compression, self._config.checksum)
             packed = pack(bytes(data), *packing)
+            self._is_answered(request.seq)
             self._put(encode_reply(request.seq, packed=packed))
             self._outbox.kick()
 

@@ -20,6 +20,7 @@ from tests.kernel.component import DataArea
 from tests.kernel.waiting import wait_for
 
 PROJECT = Path(__file__).resolve().parents[2]
+ORIGINAL = Path(__file__).parent / "original"
 MIB = 1024 * 1024
 RESOURCE = "shared"
 
@@ -70,6 +71,8 @@ class Node:
         self.log = self.root / "hastd.log"
         self.hook_log = self.root / "hooks"
         self.hook = self.root / "hook.sh"
+        self.is_original = False
+        """Whether its hastd speaks no more than version 2 of the protocol, from its next start on."""
         self.process: subprocess.Popen[bytes] | None = None
         self.sessions: list[int] = []
 
@@ -120,11 +123,15 @@ resource {self.resource} {{
 
     def launch(self) -> None:
         """As `start`, without waiting."""
+        # TMPDIR: what a killed hastd leaves there goes with the node.
+        environment = {**os.environ, "TMPDIR": str(self.root)}
+        if self.is_original:
+            environment["PYTHONPATH"] = f"{ORIGINAL}:{PROJECT}"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.hastd_command("-F", "-d"),
                 cwd=PROJECT,
-                env={**os.environ, "TMPDIR": str(self.root)},  # what a killed hastd leaves there goes with the node
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

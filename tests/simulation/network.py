@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import trio
@@ -25,7 +26,7 @@ class SimulatedChannel:
 
     def receive_into(self, room: memoryview) -> int:
         if self.closed or (self.broken and not self._inbox):
-            raise ConnectionResetError("connection reset")
+            raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
         if self._inbox:
             count = min(len(room), len(self._inbox), self._mtu)
             room[:count] = self._inbox[:count]
@@ -37,7 +38,7 @@ class SimulatedChannel:
 
     def send(self, pieces: Sequence[Buffer]) -> int:
         if self.closed or self.broken or self.peer is None or self.peer.closed:
-            raise BrokenPipeError("broken pipe")
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
         data = b"".join(bytes(piece) for piece in pieces)
         self.sent += data
         if not self.stalled:

@@ -80,17 +80,19 @@ class Node:
 
     # -- the primary's side ----------------------------------------------------------------------------------------
 
-    async def become_primary(self, *, force: bool = False) -> Primary:
-        """Raises what `hastctl role primary` would report."""
+    async def become_primary(self, *, force: bool = False, taking_over: bool = False) -> Primary:
+        """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died."""
         self.role = Role.PRIMARY
         try:
-            self.primary = await self._nursery.start(self._run_primary, force)
+            self.primary = await self._nursery.start(self._run_primary, force, taking_over)
         except HastError:
             self.role = Role.INIT
             raise
         return self.primary
 
-    async def _run_primary(self, force: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED) -> None:
+    async def _run_primary(
+        self, force: bool, taking_over: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         self._ended = trio.Event()
         try:
             with plain_errors():
@@ -99,7 +101,7 @@ class Node:
                     self._component = component = SimulatedComponent(self.disk, nursery)
                     primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
                     connector = Connector(primary, self._make_dial, self.notify, force=force)
-                    await primary.serve(connector, force=force, task_status=task_status)
+                    await primary.serve(connector, force=force, taking_over=taking_over, task_status=task_status)
                     component.close()
         except HastError:
             if self._component is None or self._component.attached:

@@ -194,3 +194,30 @@ async def test_a_flush_that_the_only_good_copy_refuses_is_an_error_and_no_endles
         b.disk.failing.clear()
         await until(lambda: agreed(a, b))
         assert a.disk.data == b.disk.data
+
+
+async def test_a_worker_that_dies_in_a_resync_from_the_other_node_does_not_need_it_to_be_replaced(
+    autojump_clock: MockClock,
+) -> None:
+    """As long as the other node is away requests wait, as they would have done with the worker that died."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await primary_out_of_date(a, b, 8)
+        b.disk.latency["read"] = 1.0
+        await a.become_primary()
+        await until(lambda: linked(a))
+        b.reachable = False
+        await a.crash()
+        await a.become_primary(taking_over=True)
+        written: list[int] = []
+
+        async def write() -> None:
+            written.append(await a.write(20 * EXTENT, BLOCK))
+
+        nursery.start_soon(write)
+        await trio.sleep(1)
+        assert not written
+        b.reachable = True
+        assert await a.read(0, len(BLOCK)) == BLOCK
+        await until(lambda: agreed(a, b))
+        assert written == [0]
+        assert a.disk.data == b.disk.data

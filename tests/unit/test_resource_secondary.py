@@ -313,6 +313,17 @@ async def test_two_requests_with_the_same_number_are_both_done(autojump_clock: M
         assert primary.disk.data[:4096] == primary.disk.data[8192:12288] == BLOCK
 
 
+async def test_two_requests_with_the_same_number_are_answered_in_their_order(autojump_clock: MockClock) -> None:
+    """The original gives a reply to the first of its requests with that number: a READ must not get a WRITE's."""
+    disk = SimulatedDisk(RESOURCE, 4096 + 512 + (2 << 20))
+    disk.latency["read"] = 0.5
+    async with served(disk) as primary:
+        primary.say(encode_request(Command.READ, 1, 0, 4096), write(1, 8192, memsync=True), write(2, 16384))
+        replies = [reply for _ in range(4) if (reply := await primary.reply()).seq == 1]
+        assert [one.payload is not None for one in replies] == [True, False, False]
+        assert [one.received for one in replies] == [False, True, False]
+
+
 async def test_reads_of_a_primary_that_takes_no_replies_are_not_piled_up(autojump_clock: MockClock) -> None:
     disk = SimulatedDisk(RESOURCE, 4096 + 512 + (2 << 20))
     disk.content[disk.layout.localoff :] = b"x" * disk.layout.datasize
@@ -332,6 +343,15 @@ async def test_reads_of_a_primary_that_takes_no_replies_are_not_piled_up(autojum
             await trio.sleep(0.01)
             assert read <= MAX_BACKLOG + (1 << 20)
             assert [(await primary.reply()).seq for _ in range(199)]
+
+
+async def test_a_broken_connection_is_logged_in_words(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served() as primary:
+        primary.requests.cut()
+        await primary.ended.wait()
+    assert "Disconnected from the primary: Connection reset by peer" in caplog.messages
 
 
 async def test_a_silent_primary_is_dropped_and_one_with_keepalives_is_not(autojump_clock: MockClock) -> None:
