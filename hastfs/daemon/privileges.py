@@ -7,24 +7,18 @@ where there is one; the means are Linux's: credentials(7), capabilities(7) and n
 from __future__ import annotations
 
 import ctypes
-import enum
 import logging
 import os
 import pwd
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hastfs.config.schema import ResourceConfig
 from hastfs.errors import SystemFailure
 
 log = logging.getLogger(__name__)
 
 USER = "hast"
 
-_PRIVILEGED_PORTS = range(1, 1024)
-
 # linux/prctl.h
-_PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP = 23, 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
@@ -33,12 +27,6 @@ _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 _SET_BITS = 64  # in a set of capabilities; the kernel knows fewer
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Capability(enum.IntEnum):
-    """Those that a worker may need (linux/capability.h)."""
-
-    NET_BIND_SERVICE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +68,6 @@ def parse(status: str) -> Held:
     )
 
 
-def needed_by_primary(config: ResourceConfig) -> frozenset[Capability]:
-    """What it takes to connect from the resource's `source`."""
-    if config.source is not None and config.source.port in _PRIVILEGED_PORTS:
-        return frozenset({Capability.NET_BIND_SERVICE})
-    return frozenset()
-
-
 def outlook() -> str:
     """One sentence on what workers started now will be."""
     user = _user()
@@ -95,8 +76,8 @@ def outlook() -> str:
     return f"Workers run as user {USER} (uid {user.pw_uid}, gid {user.pw_gid}), without capabilities."
 
 
-def drop(keep: Iterable[Capability] = ()) -> None:
-    """Becomes the user hast, if there is one, and gives up all capabilities but `keep`, for good.
+def drop() -> None:
+    """Becomes the user hast, if there is one, and gives up all capabilities, for good.
 
     To be called before the process has a second thread. SystemFailure if anything is left that should not be: the
     process must end then.
@@ -104,10 +85,9 @@ def drop(keep: Iterable[Capability] = ()) -> None:
     user = _user()
     if user is not None and user.pw_uid == 0:
         raise SystemFailure(f"User {USER} has uid 0, which is root: give it one of its own.")
-    kept = sum(1 << capability for capability in set(keep))
     try:
-        expected = _expected(_own(), user, kept)
-        _give_up(user, kept)
+        expected = _expected(_own(), user)
+        _give_up(user)
         found = _own()
         threads = _threads()
     except OSError as error:
@@ -135,21 +115,21 @@ def _threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def _expected(before: Held, user: pwd.struct_passwd | None, kept: int) -> Held:
+def _expected(before: Held, user: pwd.struct_passwd | None) -> Held:
     return Held(
         uids=before.uids if user is None else (user.pw_uid,) * 4,
         gids=before.gids if user is None else (user.pw_gid,) * 4,
         groups=(),
         inheritable=0,
-        permitted=kept,
-        effective=kept,
+        permitted=0,
+        effective=0,
         bounding=0,
         ambient=0,
         no_new_privs=True,
     )
 
 
-def _give_up(user: pwd.struct_passwd | None, kept: int) -> None:
+def _give_up(user: pwd.struct_passwd | None) -> None:
     """The order matters: each step takes what the next ones need not."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(_SET_BITS):
@@ -157,12 +137,10 @@ def _give_up(user: pwd.struct_passwd | None, kept: int) -> None:
             _prctl(_PR_CAPBSET_DROP, capability)
     os.setgroups([])
     if user is not None:
-        _prctl(_PR_SET_KEEPCAPS, 1)  # else even the permitted ones go with uid 0
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
-        _prctl(_PR_SET_KEEPCAPS, 0)
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
-    _capset(kept)
+    _give_up_capabilities()
 
 
 def _is_in_bounding_set(capability: int) -> bool:
@@ -181,12 +159,10 @@ def _rest(given: int) -> list[ctypes.c_ulong]:
     return [ctypes.c_ulong(0)] * (4 - given)
 
 
-def _capset(kept: int) -> None:
-    """Of this thread: `kept` effective and permitted, none inheritable. OSError if it fails."""
+def _give_up_capabilities() -> None:
+    """This thread's: effective, permitted and inheritable (capset(2)). OSError if it fails."""
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    low, high = kept & 0xFFFFFFFF, kept >> 32
-    sets = (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)
-    _check(_libc.capset(header, sets))
+    _check(_libc.capset(header, (ctypes.c_uint32 * 6)()))
 
 
 def _check(result: int) -> None:

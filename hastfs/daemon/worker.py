@@ -68,7 +68,7 @@ def main(job: Job) -> None:
         # Privileges belong to threads: none may be started before they are dropped. What needs them comes first.
         opened = open_component(job.config)
         _be_io_flusher()
-        privileges.drop(privileges.needed_by_primary(job.config) if isinstance(job, PrimaryJob) else ())
+        privileges.drop()
         trio.run(_work, job, opened, link)
     except Exception as error:
         failed = _failure(error)

@@ -24,8 +24,6 @@ from tests.kernel.node import MIB, PROJECT, Node, Options
 
 pytestmark = pytest.mark.kernel
 
-NET_BIND_SERVICE = 1 << 10
-
 
 @pytest.fixture
 def user() -> Iterator[pwd.struct_passwd]:
@@ -50,8 +48,8 @@ def ids(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
             yield 0, 0
 
 
-def unprivileged(ids: tuple[int, int], keeping: int = 0) -> Held:
-    return Held((ids[0],) * 4, (ids[1],) * 4, (), 0, keeping, keeping, 0, 0, True)
+def unprivileged(ids: tuple[int, int]) -> Held:
+    return Held((ids[0],) * 4, (ids[1],) * 4, (), 0, 0, 0, 0, 0, True)
 
 
 def threads(pid: int) -> list[Held]:
@@ -141,24 +139,12 @@ def test_hastd_says_that_there_is_no_user_for_its_workers(no_user: None, make_pa
     assert node.log.read_text().count("[INFO] There is no user hast: workers stay root, without capabilities.") == 1
 
 
-def test_a_privileged_source_port_is_the_one_thing_that_a_primary_keeps_the_right_to(
-    ids: tuple[int, int], make_pair: MakePair
-) -> None:
-    pair = make_pair()
-    for node in pair.nodes:
-        node.config.write_text(node.config.read_text().replace("remote ", "source tcp4://127.0.0.1:813\n remote "))
-    pair.start()
-    pair.b.role("secondary")
-    pair.a.become_primary()
-    assert_worker_holds(pair.a, unprivileged(ids, keeping=NET_BIND_SERVICE))
-
-
 # -- a process of our own in a worker's place
 
 PRELUDE = """
 import logging, os, socket
 from hastfs.daemon import logs
-from hastfs.daemon.privileges import Capability, drop
+from hastfs.daemon.privileges import drop
 from hastfs.errors import SystemFailure
 
 def refused(call, *arguments):
@@ -224,17 +210,6 @@ def test_root_without_the_user_has_no_more_than_its_name(no_user: None, scratch:
         refused(os.setuid, 1)
         refused(os.chroot, "/")
         refused(bind_privileged_port)
-        """
-    )
-    assert outcome(process) == (0, "", "")
-
-
-def test_what_was_kept_can_be_used(ids: tuple[int, int]) -> None:
-    process = start(
-        """
-        drop({Capability.NET_BIND_SERVICE})
-        bind_privileged_port()
-        refused(os.setuid, os.getuid() + 1)
         """
     )
     assert outcome(process) == (0, "", "")

@@ -11,12 +11,9 @@ from collections.abc import Callable
 
 import pytest
 
-from hastfs import address
-from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import privileges
-from hastfs.daemon.privileges import Capability, Held
+from hastfs.daemon.privileges import Held
 from hastfs.errors import SystemFailure
-from tests.simulation.node import resource_config
 
 STATUS = """Name:\thastd: disk (pri
 Umask:\t0022
@@ -63,22 +60,6 @@ def test_a_status_file_is_understood() -> None:
     assert privileges.parse(STATUS.replace("4 24 ", " ")).groups == ()
 
 
-@pytest.mark.parametrize(
-    ("source", "needed"),
-    [
-        (None, set()),
-        ("192.0.2.1", set()),
-        ("192.0.2.1:1", {Capability.NET_BIND_SERVICE}),
-        ("192.0.2.1:1023", {Capability.NET_BIND_SERVICE}),
-        ("192.0.2.1:1024", set()),
-    ],
-)
-def test_only_a_privileged_source_port_needs_a_capability(source: str | None, needed: set[Capability]) -> None:
-    given = None if source is None else address.parse(source, default_port=0)
-    config: ResourceConfig = dataclasses.replace(resource_config(), source=given)
-    assert privileges.needed_by_primary(config) == needed
-
-
 def test_the_outlook_names_the_user_or_that_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(privileges, "_user", lambda: USER)
     assert privileges.outlook() == "Workers run as user hast (uid 994, gid 984), without capabilities."
@@ -93,9 +74,6 @@ def test_what_is_left_is_compared_with_what_was_intended(
     with caplog.at_level(logging.INFO):
         privileges.drop()
     assert caplog.messages == ["Privileges successfully dropped."]
-    kept = dataclasses.replace(DROPPED, permitted=0x400, effective=0x400)
-    hold(monkeypatch, kept)
-    privileges.drop({Capability.NET_BIND_SERVICE})
 
 
 @pytest.mark.parametrize(
@@ -117,12 +95,6 @@ def test_anything_that_is_left_is_an_error(monkeypatch: pytest.MonkeyPatch, left
     hold(monkeypatch, dataclasses.replace(DROPPED, **left))  # type: ignore[arg-type]
     with pytest.raises(SystemFailure, match="were not dropped"):
         privileges.drop()
-
-
-def test_a_capability_that_is_needed_and_not_held_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    hold(monkeypatch, DROPPED)
-    with pytest.raises(SystemFailure, match="were not dropped"):
-        privileges.drop({Capability.NET_BIND_SERVICE})
 
 
 def test_a_second_thread_would_keep_its_privileges_and_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +120,9 @@ def refuse(*_: object) -> None:
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
-@pytest.mark.parametrize("step", [(os, "setgroups"), (os, "setresgid"), (os, "setresuid"), (privileges, "_capset")])
+@pytest.mark.parametrize(
+    "step", [(os, "setgroups"), (os, "setresgid"), (os, "setresuid"), (privileges, "_give_up_capabilities")]
+)
 def test_a_step_that_is_refused_is_an_error(monkeypatch: pytest.MonkeyPatch, step: tuple[object, str]) -> None:
     """The steps before it do nothing here."""
 
@@ -157,7 +131,7 @@ def test_a_step_that_is_refused_is_an_error(monkeypatch: pytest.MonkeyPatch, ste
 
     steps: list[tuple[object, str]] = [
         *((os, name) for name in ("setgroups", "setresgid", "setresuid")),
-        *((privileges, name) for name in ("_prctl", "_capset", "_is_in_bounding_set")),
+        *((privileges, name) for name in ("_prctl", "_give_up_capabilities", "_is_in_bounding_set")),
     ]
     for where, name in steps:
         how: Callable[..., None] = refuse if (where, name) == step else nothing

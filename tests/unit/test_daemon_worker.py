@@ -64,7 +64,7 @@ def start(config: ResourceConfig, drop: Callable[[], None]) -> tuple[int, list[F
 def _be_worker(job: SecondaryJob, drop: Callable[[], None]) -> None:
     """Never returns."""
     try:
-        privileges.drop = lambda keep=(): drop()
+        privileges.drop = drop
         trio.run = lambda *_: os._exit(SERVED)
         worker.main(job)
     except SystemExit as end:
