@@ -91,6 +91,10 @@ class Consistency(enum.IntEnum):
     INCONSISTENT = 2
 
 
+UNRECORDED = 1
+"""As the base of a generation: what the other node was left with has none itself, because the original wrote it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Generations:
     """Identities of the histories a component's data has been through, after DRBD's generation identifiers.
@@ -116,11 +120,14 @@ class Generations:
             raise ValueError(f"a set of generations has 4 values, not {len(values)}")
         return cls(values[0], values[1], (values[2], values[3]))
 
-    def diverge(self, fresh: int) -> Generations:
-        """The primary writes alone: the data becomes generation `fresh` (random, not 0)."""
+    def diverge(self, fresh: int, *, used: bool) -> Generations:
+        """The primary writes alone: the data becomes generation `fresh` (random, neither 0 nor UNRECORDED).
+
+        `used`: there was data before, all of it, that the other node may have too.
+        """
         if self.base:
             return Generations(fresh, self.base, (self.current, self.history[0]))
-        return Generations(fresh, self.current, self.history)
+        return Generations(fresh, self.current or (UNRECORDED if used else 0), self.history)
 
     def rejoined(self) -> Generations:
         """Both nodes have the same data again: nobody is behind."""

@@ -17,10 +17,12 @@ component that was put back from a copy. P is the primary, S the secondary, X th
 | Y.current = X.base                                               | dirty extents from X                      |
 | Y.base = 0, Y.history[0] = X.base, Y.localcnt = X.remotecnt (**) | dirty extents from X                      |
 | Y.current in X.history                                           | everything from X                         |
-| none of these, or one of the last three in both directions       | split brain                               |
+| X.base unrecorded and Y.base = 0 (***)                           | the counters', if they say from X         |
+| none of these, or one of the last four in both directions        | split brain                               |
 
 (*) From S if P is inconsistent and S is not. (**) Y committed the end of a sync from X and did not write since; X
 crashed before it committed, and wrote on alone, maybe in so many stints that Y.current fell out of its history.
+(***) X's data was the original's, without a generation, until X wrote alone; Y, of a generation unknown to X, did not.
 
 Before all that: a secondary that was never used takes what the primary has, a primary that was never used what the
 secondary has, and different pairs refuse each other. After it: data in the middle of a resync is
@@ -33,7 +35,7 @@ import enum
 from dataclasses import dataclass
 
 from hastfs.errors import HastError
-from hastfs.model import Consistency, Generations, SyncSource
+from hastfs.model import UNRECORDED, Consistency, Generations, SyncSource
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining, resuid_mismatch
 
 
@@ -130,11 +132,25 @@ def _between_partners(primary: Facts, secondary: Facts) -> Verdict:
         return Verdict(SyncSource.SECONDARY if swap else SyncSource.PRIMARY, Scope.DIRTY)
     from_primary = _scope(primary, ours, secondary, theirs)
     from_secondary = _scope(secondary, theirs, primary, ours)
-    if (from_primary is None) == (from_secondary is None):
+    if from_primary is None and from_secondary is None:
+        return _from_unrecorded(primary, ours, secondary, theirs)
+    if from_primary is not None and from_secondary is not None:
         raise SplitBrain
     if from_primary is not None:
         return Verdict(SyncSource.PRIMARY, from_primary)
     return Verdict(SyncSource.SECONDARY, from_secondary or Scope.EVERYTHING)
+
+
+def _from_unrecorded(primary: Facts, ours: Generations, secondary: Facts, theirs: Generations) -> Verdict:
+    """By the counters, if the one whose line begins with data of the original is the only one that wrote alone."""
+    alone = {
+        SyncSource.PRIMARY: ours.base == UNRECORDED and not theirs.base,
+        SyncSource.SECONDARY: theirs.base == UNRECORDED and not ours.base,
+    }
+    verdict = _by_counters(primary, secondary)
+    if not alone[verdict.source]:
+        raise SplitBrain
+    return verdict
 
 
 def _scope(x: Facts, x_line: Generations, y: Facts, y_line: Generations) -> Scope | None:

@@ -12,6 +12,7 @@ import logging
 import secrets
 
 from hastfs.errors import ComponentError
+from hastfs.model import UNRECORDED
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.waiting import Wakeup
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 
 
 def random_id() -> int:
-    """64 random bits, never 0: a resuid or a generation."""
-    return secrets.randbits(64) or 1
+    """64 random bits, more than UNRECORDED: a resuid or a generation."""
+    return max(secrets.randbits(64), UNRECORDED + 1)
 
 
 class Alone:
@@ -97,5 +98,5 @@ def _diverged(metadata: Metadata) -> Metadata:
         resuid=metadata.resuid or random_id(),
         virgin=metadata.virgin or not metadata.resuid,
         localcnt=metadata.localcnt + 1,
-        generations=metadata.generations.diverge(random_id()),
+        generations=metadata.generations.diverge(random_id(), used=metadata.resuid != 0),
     )

@@ -311,7 +311,7 @@ def _identified(metadata: Metadata) -> Metadata:
     """With the identity of a new pair, if a first write alone has not given it one; no longer virgin."""
     generations = metadata.generations
     if not metadata.resuid:
-        generations = generations.diverge(random_id())
+        generations = generations.diverge(random_id(), used=False)
     return dataclasses.replace(
         metadata, resuid=metadata.resuid or random_id(), generations=generations.rejoined(), virgin=False
     )

@@ -138,7 +138,8 @@ class Primary(Replica):
         if self.stale and force:
             log.warning("Forced to be primary with inconsistent data.")
             self.stale = False
-            generations = metadata.generations.diverge(random_id())
+            # What is only half a copy is nobody's data: without a generation, the line begins here.
+            generations = metadata.generations.diverge(random_id(), used=False)
             await self.metastore.update(
                 consistency=Consistency.CONSISTENT,
                 generations=generations,

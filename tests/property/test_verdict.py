@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from hastfs.model import Generations, SyncSource
+from hastfs.model import UNRECORDED, Generations, SyncSource
 from hastfs.protocol.verdict import Facts, InconsistentSource, ResuidMismatch, Scope, SplitBrain, Verdict, decide
 
 EXTENTS = 3
@@ -31,6 +31,8 @@ class Node:
     recorded: bool = False
     hopeless: bool = False
     """Forced although it never got to the end of its first sync: calling that a split brain is always right."""
+    moved: bool = False
+    """It was the original's for a while; by the counters alone, a crash can make an innocent look guilty."""
     map: set[int] = field(default_factory=set)
     data: list[int] = field(default_factory=lambda: [0] * EXTENTS)
     log: set[int] = field(default_factory=set)
@@ -49,15 +51,16 @@ class Pair(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.nodes = [Node(), Node()]
-        self.numbers = itertools.count(1)
+        self.numbers = itertools.count(UNRECORDED + 1)
 
-    def begin_alone(self, node: Node) -> None:
+    def begin_alone(self, node: Node, *, forced: bool = False) -> None:
         """The first write of a stint: count and generation are durable before it is acknowledged."""
         if not node.recorded:
             node.recorded = True
             node.localcnt += 1
+            used = node.resuid != 0 and not forced
             node.resuid = node.resuid or next(self.numbers)
-            node.generations = node.generations.diverge(next(self.numbers))
+            node.generations = node.generations.diverge(next(self.numbers), used=used)
 
     def put(self, place: int, *nodes: Node, acknowledged: bool = True) -> None:
         number = next(self.numbers)
@@ -82,13 +85,22 @@ class Pair(RuleBasedStateMachine):
     def create_again(self, which: int) -> None:
         self.nodes[which] = Node()
 
+    @rule(which=NODES)
+    def be_served_by_the_original(self, which: int) -> None:
+        """It writes metadata as it knows them: what is ours is gone."""
+        node = self.nodes[which]
+        if node.resuid and node.consistent and not any(node.hopeless for node in self.nodes):
+            node.generations = Generations()
+            node.moved = True
+
     @rule(which=NODES, place=PLACES)
     def force_an_inconsistent_one(self, which: int, place: int) -> None:
         node = self.nodes[which]
-        if not node.consistent:
+        # By the counters alone, half a copy that was forced to be primary can look like the one that knows better.
+        if not node.consistent and not any(node.moved for node in self.nodes):
             node.recorded = False
             node.hopeless = not node.generations.current
-            self.begin_alone(node)
+            self.begin_alone(node, forced=True)
             node.consistent = True
             node.map.add(place)
             self.put(place, node)
@@ -163,7 +175,7 @@ class Pair(RuleBasedStateMachine):
         virgin = not first.resuid
         if virgin:
             first.resuid = next(self.numbers)
-            first.generations = first.generations.diverge(next(self.numbers))
+            first.generations = first.generations.diverge(next(self.numbers), used=False)
         second_virgin = not second.resuid
         ahead, behind = bool(first.log - second.log), bool(second.log - first.log)
         try:
@@ -172,7 +184,7 @@ class Pair(RuleBasedStateMachine):
             assert first.resuid != second.resuid
             return None
         except SplitBrain:
-            assert (ahead and behind) or first.hopeless or second.hopeless, (
+            assert (ahead and behind) or any(node.hopeless or node.moved for node in self.nodes), (
                 "split brain was called, but one node has all that the other acknowledged"
             )
             return None

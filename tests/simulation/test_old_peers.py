@@ -16,7 +16,7 @@ from hastfs.protocol.replication import decode_request
 from hastfs.volume import Buffer
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.network import SimulatedChannel
-from tests.simulation.node import BLOCK, EXTENT, RESOURCE, Node, connected, in_sync, linked, pair, until
+from tests.simulation.node import BLOCK, EXTENT, RESOURCE, Node, agreed, connected, in_sync, linked, pair, until
 
 OLD = [0, 1, 2]
 
@@ -197,3 +197,26 @@ async def test_nodes_with_nothing_to_copy_send_nothing(autojump_clock: MockClock
         assert Command.FLUSH not in commands(a)
         if version == 2:
             assert commands(a) == []
+
+
+async def test_the_other_node_s_disk_moved_here_from_the_original_is_no_split_brain(autojump_clock: MockClock) -> None:
+    """It writes alone before it meets the node that has generations already, which did not write meanwhile."""
+    async with pair() as (a, b):
+        b.version = 2
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: in_sync(a))
+        await a.write(0, BLOCK)
+        await a.flush()
+        await a.crash()
+        await b.crash()
+        assert a.disk.metadata.generations.current
+        assert not b.disk.metadata.generations.current
+        a.version = b.version = 3
+        await b.become_primary()
+        await b.write(8 * EXTENT, BLOCK)
+        a.become_secondary()
+        await until(lambda: agreed(b, a))
+        assert a.disk.data == b.disk.data
+        assert BLOCK in a.disk.data[8 * EXTENT :]
+        assert "split-brain" not in a.events + b.events

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from hastfs.model import Generations, SyncSource
+from hastfs.model import UNRECORDED, Generations, SyncSource
 from hastfs.protocol.verdict import Facts, InconsistentSource, ResuidMismatch, Scope, SplitBrain, Verdict, decide
 
 P, S = SyncSource.PRIMARY, SyncSource.SECONDARY
@@ -168,3 +168,26 @@ def test_the_first_sync_ended_early_and_the_primary_forgot_it() -> None:
 
 def test_a_node_that_never_got_its_first_sync_is_primary_now() -> None:
     assert decide(node(NEVER, consistent=False), node(line(5))) == ALL_FROM_S
+
+
+@pytest.mark.parametrize(
+    ("primary", "secondary", "verdict"),
+    [
+        pytest.param(node(line(7, UNRECORDED), 1), node(line(5)), FROM_P, id="primary moved"),
+        pytest.param(node(line(5)), node(line(7, UNRECORDED), 1), FROM_S, id="secondary moved"),
+        pytest.param(node(line(8, UNRECORDED, 7), 2), node(line(5)), FROM_P, id="moved, in two stints"),
+        pytest.param(node(line(7, UNRECORDED), 1), node(line(6, 5), 1), None, id="the other one wrote too"),
+        pytest.param(node(line(7, UNRECORDED), 1), node(line(6, 5)), None, id="the other one wrote, uncounted"),
+        pytest.param(node(line(7, UNRECORDED), 1), node(line(6, UNRECORDED)), None, id="both moved"),
+        pytest.param(node(line(7, UNRECORDED)), node(line(5), 1), None, id="the counters say the opposite"),
+        pytest.param(node(line(7), 1), node(line(5)), None, id="half a copy, forced"),
+    ],
+)
+def test_what_the_original_left_and_then_wrote_alone_here_goes_by_the_counters(
+    primary: Facts, secondary: Facts, verdict: Verdict | None
+) -> None:
+    if verdict is None:
+        with pytest.raises(SplitBrain):
+            decide(primary, secondary)
+    else:
+        assert decide(primary, secondary) == verdict
