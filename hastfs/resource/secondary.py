@@ -111,7 +111,7 @@ class Secondary:
         verdict = await admit(
             self._requests, self._config, self._metastore, layout, joining=joining, version=self._version
         )
-        self._is_source = verdict.source is SyncSource.SECONDARY
+        self._is_source = verdict.source is SyncSource.SECONDARY and self._version >= STATE_SINCE
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -330,7 +330,8 @@ class Secondary:
     async def _own_up(self) -> None:
         """A write or flush that failed leaves a gap in this copy: on record here before the primary hears of it.
 
-        Not if this is the only good copy: then what failed here was not done at all, and the primary says so.
+        Not if this is the only good copy: then what failed here was not done at all, and the primary says so. One of an
+        older version says nothing, nor when this is not the only good copy any more: to it, it never is.
         """
         while True:
             await self._failed.wait()

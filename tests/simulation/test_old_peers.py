@@ -42,6 +42,13 @@ def commands(a: Node) -> list[Command]:
     return [decode_request(frame, 1 << 20).command for frame in messages(a.connections[-2])[1:]]
 
 
+async def joined(a: Node, b: Node) -> None:
+    """a becomes primary of the older b, and is in sync with it."""
+    b.become_secondary()
+    await a.become_primary()
+    await until(lambda: in_sync(a))
+
+
 @pytest.mark.parametrize("version", OLD)
 @pytest.mark.parametrize("mode", list(Replication))
 async def test_an_old_secondary_gets_all_that_is_written(
@@ -49,9 +56,7 @@ async def test_an_old_secondary_gets_all_that_is_written(
 ) -> None:
     async with pair(replication=mode) as (a, b):
         b.version = version
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: in_sync(a))
+        await joined(a, b)
         await a.write(0, BLOCK)
         await a.write(8 * EXTENT, BLOCK * 2)
         await a.discard(8 * EXTENT, 512)
@@ -70,9 +75,7 @@ async def test_no_message_says_more_than_the_other_node_knows(autojump_clock: Mo
     """A receiver closes the connection on a head with a version above its own."""
     async with pair() as (a, b):
         b.version = version
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: in_sync(a))
+        await joined(a, b)
         await a.write(0, BLOCK)
         for channel in a.connections[-2:]:
             for end in (channel, channel.peer):
@@ -157,18 +160,9 @@ async def test_a_secondary_made_anew_gets_everything_though_its_first_answer_is_
         await a.stop()
         await b.stop()
         b.disk = CutAtFirstMetadata(a, b)
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: in_sync(a))
+        await joined(a, b)
         await trio.sleep(5)
         assert b.disk.data == a.disk.data
-
-
-async def joined(a: Node, b: Node) -> None:
-    """a becomes primary of the older b."""
-    b.become_secondary()
-    await a.become_primary()
-    await until(lambda: in_sync(a))
 
 
 class CutAtFirstMetadata(SimulatedDisk):
@@ -190,9 +184,7 @@ class CutAtFirstMetadata(SimulatedDisk):
 async def test_nodes_with_nothing_to_copy_send_nothing(autojump_clock: MockClock, version: int) -> None:
     async with pair() as (a, b):
         b.version = version
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: in_sync(a))
+        await joined(a, b)
         await trio.sleep(5)
         assert Command.FLUSH not in commands(a)
         if version == 2:
@@ -203,9 +195,7 @@ async def test_the_other_node_s_disk_moved_here_from_the_original_is_no_split_br
     """It writes alone before it meets the node that has generations already, which did not write meanwhile."""
     async with pair() as (a, b):
         b.version = 2
-        b.become_secondary()
-        await a.become_primary()
-        await until(lambda: in_sync(a))
+        await joined(a, b)
         await a.write(0, BLOCK)
         await a.flush()
         await a.crash()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,8 +13,10 @@ import trio.lowlevel
 from trio.testing import MockClock
 
 from hastfs.errors import HastError, ProtocolError
-from hastfs.model import Checksum, Command, Compression, Consistency, Generations
+from hastfs.model import Checksum, Command, Compression, Consistency, Generations, SyncSource
+from hastfs.ondisk.layout import SECOND_COPY
 from hastfs.ondisk.metadata import Metadata
+from hastfs.ondisk.metadata import encode as encode_metadata
 from hastfs.protocol.frame import FrameReader, encode
 from hastfs.protocol.handshake import Joining, Refusal, Terms
 from hastfs.protocol.nv import Nv, NvType
@@ -166,6 +169,26 @@ async def test_a_primary_that_does_not_know_of_a_failed_write_cannot_call_this_n
         assert (await primary.reply()).error == 0
         assert primary.disk.metadata.generations == Generations(9)
         assert primary.disk.consistent
+
+
+@pytest.mark.parametrize(("version", "marked"), [(2, True), (3, False)])
+async def test_a_good_copy_that_failed_a_write_is_marked_where_the_primary_might_not_care(
+    autojump_clock: MockClock, version: int, marked: bool
+) -> None:
+    """An original primary takes a write for done that failed here, and then for equal what is not."""
+    disk = SimulatedDisk(RESOURCE, SIZE)
+    wrote_alone = encode_metadata(dataclasses.replace(disk.metadata, resuid=PAIR, localcnt=1))
+    for position in (0, SECOND_COPY):
+        disk.put(position, wrote_alone)
+    step3 = joining(virgin=False, generations=None)
+    async with serving(disk, step3=step3, version=version) as primary:
+        terms = Terms.decode(await receive_frame(primary.requests, FrameReader(4096, 1 << 20)), 1 << 20)
+        assert isinstance(terms, Terms)
+        assert terms.syncsrc is SyncSource.SECONDARY
+        disk.failing["write"] = errno.EIO
+        primary.say(write(1, 0))
+        assert (await primary.reply()).error == errno.EIO
+        assert disk.consistent is not marked
 
 
 async def test_a_flush_that_fails_leaves_an_inconsistent_node(autojump_clock: MockClock) -> None:
