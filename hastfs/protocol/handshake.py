@@ -2,8 +2,8 @@
 
 Step 1, `Hello`, and step 2, `Welcome` or `Refusal`, go over the first connection; step 3, `Joining`, opens the second
 with the token of step 2; step 4, `Terms` or `Refusal`, goes over the first again. A wrong token is refused on the
-second. Version 3 adds `generation` and `state` to steps 3 and 4; both sides only send them when 3 was negotiated, and
-the original ignores names that it does not know.
+second. Version 3 adds `generation` and `state` to steps 3 and 4, and `detached` to step 3; both sides only send them
+when 3 was negotiated, and the original ignores names that it does not know.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class Welcome:
 @dataclass(frozen=True, slots=True)
 class Joining:
     """Step 3: who the primary is. `generations` and `consistency` are only sent when version 3 was negotiated,
-    that is, when `generations` is not None."""
+    that is, when `generations` is not None. `detached` (version 3 only): it has no component, the secondary's data is
+    the only copy."""
 
     resource: str
     token: bytes
@@ -135,6 +136,7 @@ class Joining:
     remotecnt: int
     generations: Generations | None = None
     consistency: Consistency = Consistency.CONSISTENT
+    detached: bool = False
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
@@ -146,6 +148,8 @@ class Joining:
         nv.add("localcnt", NvType.UINT64, self.localcnt)
         nv.add("remotecnt", NvType.UINT64, self.remotecnt)
         _add_generations(nv, self.generations, self.consistency)
+        if self.detached:
+            nv.add("detached", NvType.INT8, 1)
         return encode(nv.encode())
 
     @classmethod
@@ -160,6 +164,7 @@ class Joining:
             _need_int(nv, "remotecnt", NvType.UINT64),
             _generations(nv),
             _consistency(nv),
+            bool(nv.get_int("detached", NvType.INT8)),
         )
 
 

@@ -36,6 +36,7 @@ _OFFSET: Final = _u64_head("offset")
 _LENGTH: Final = _u64_head("length")
 _MEMSYNC: Final = encode_entry("memsync", NvType.UINT8, 1)
 _RECEIVED: Final = encode_entry("received", NvType.INT8, 1)
+_DETACHED: Final = encode_entry("detached", NvType.INT8, 1)
 _REQUEST: Final = struct.Struct("<BI22s14sQ14sQ14sQ")
 _REPLY: Final = struct.Struct("<BI14sQ")
 _KEEPALIVE: Final = HEAD.pack(ORIGINAL_VERSION, len(_COMMANDS[Command.KEEPALIVE])) + _COMMANDS[Command.KEEPALIVE]
@@ -43,10 +44,12 @@ _KEEPALIVE: Final = HEAD.pack(ORIGINAL_VERSION, len(_COMMANDS[Command.KEEPALIVE]
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """Ours (version 3): the secondary's component is now this consistent and of these generations."""
+    """Ours (version 3): the secondary's component is now this consistent and of these generations. `detached`: from now
+    on it is the only copy, because the primary's component failed."""
 
     consistency: Consistency
     generations: Generations
+    detached: bool = False
 
 
 @dataclass(slots=True)
@@ -94,13 +97,16 @@ def encode_keepalive() -> list[Buffer]:
     return [_KEEPALIVE]
 
 
-def encode_state(seq: int, consistency: Consistency, generations: Generations) -> list[Buffer]:
+def encode_state(
+    seq: int, consistency: Consistency, generations: Generations, *, detached: bool = False
+) -> list[Buffer]:
     """Ours (version 3 only): make this the state of the secondary's component, durably, then reply."""
     nv = (
         _COMMANDS[Command.STATE]
         + encode_entry("seq", NvType.UINT64, seq)
         + encode_entry("state", NvType.UINT8, consistency)
         + encode_entry("generation", NvType.UINT64_ARRAY, generations.as_tuple())
+        + (_DETACHED if detached else b"")
     )
     return encode(nv)
 
@@ -190,7 +196,8 @@ def _decode_state(frame: Frame) -> StateChange:
     state = frame.nv.get_int("state", NvType.UINT8) or 0
     generations = frame.nv.get_ints("generation", NvType.UINT64_ARRAY)
     try:
-        return StateChange(Consistency(state), Generations.from_tuple(generations or ()))
+        detached = bool(frame.nv.get_int("detached", NvType.INT8))
+        return StateChange(Consistency(state), Generations.from_tuple(generations or ()), detached)
     except ValueError as error:
         raise ProtocolError(f"STATE request that cannot be used: {error}") from None
 

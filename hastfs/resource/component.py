@@ -11,7 +11,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from hastfs.errors import BusyError, ComponentError
@@ -56,7 +57,49 @@ class Component(Protocol):
         Positions count from the start of the component. Other dirty data is not dragged along (RWF_DSYNC).
         """
 
-    def close(self) -> None: ...
+    def damage(self) -> str:
+        """What has happened to it behind our back, as a sentence without its subject; "" if nothing has."""
+
+    def let_go(self) -> Callable[[], None]:
+        """From now on every request fails. Returns what closes it for good, which may wait for the disk."""
+
+    def close(self) -> None:
+        """What was asked for is done before; nothing happens if it was let go of."""
+
+
+class Absent:
+    """In place of a component that failed: nothing can be done with it."""
+
+    def __init__(self, path: str, layout: Layout) -> None:
+        self.path = path
+        self.layout = layout
+
+    def read(self, offset: int, length: int, done: ReadDone) -> None:
+        done(errno.ENODEV, b"")
+
+    def write(self, offset: int, data: Buffer, done: Done) -> None:
+        done(errno.ENODEV)
+
+    def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
+        done(errno.ENODEV)
+
+    def flush(self, done: Done) -> None:
+        done(errno.ENODEV)
+
+    def next_data(self, offset: int) -> int:
+        return offset
+
+    def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
+        done(errno.ENODEV)
+
+    def damage(self) -> str:
+        return ""
+
+    def let_go(self) -> Callable[[], None]:
+        return self.close
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 class FileComponent:
@@ -171,11 +214,32 @@ class FileComponent:
 
         self._metadata_pool.submit(write, lambda result: _finish(result, done))
 
+    def damage(self) -> str:
+        if self._fd < 0:
+            return ""
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            return ""
+        if not status.st_nlink:
+            return "was deleted"
+        if status.st_size < self.layout.mediasize:
+            return f"was cut short: it is {status.st_size} bytes instead of {self.layout.mediasize}"
+        return ""
+
+    def let_go(self) -> Callable[[], None]:
+        fd, self._fd = self._fd, -1  # whoever still comes gets EBADF: the number may soon be another file's
+        return partial(self._close, fd)
+
     def close(self) -> None:
         """Gives up the lock, once what is under way in a thread is over: its descriptor must not be used again."""
-        self._pool.close()
-        self._metadata_pool.close()
-        os.close(self._fd)
+        self._close(self._fd)
+        self._fd = -1
+
+    def _close(self, fd: int) -> None:
+        if fd >= 0:
+            self._pool.close()
+            self._metadata_pool.close()
+            os.close(fd)
 
 
 def _is_in_memory(fd: int) -> bool:

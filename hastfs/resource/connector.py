@@ -9,7 +9,7 @@ import os
 import trio
 
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import BusyError, HastError, ProtocolError, plain
+from hastfs.errors import BusyError, ComponentError, HastError, ProtocolError, plain
 from hastfs.model import Consistency, Replication, SyncSource
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
@@ -102,7 +102,7 @@ class Connector:
                 if refused.wait and not self._settled and not self._force:
                     await self._be_patient(patience)
                     continue
-            except (LinkLost, ProtocolError, SplitBrain, OSError) as error:
+            except (LinkLost, ProtocolError, SplitBrain, ComponentError, OSError) as error:
                 if isinstance(error, NotAnswered):
                     self._known = 0 if self._known else _FIRST_KNOWN
                 self._report(error)
@@ -163,6 +163,7 @@ class Connector:
             compression=self._config.compression,
             checksum=self._config.checksum,
             timeout=self._config.timeout,
+            generations=connected.terms.generations,
         )
         synchronizer = Synchronizer(self._replica, link, connected.terms, self._notify)
         since = trio.current_time()
@@ -222,6 +223,7 @@ class Connector:
             metadata.remotecnt,
             metadata.generations if version >= STATE_SINCE else None,
             metadata.consistency,
+            self._replica.detached and version >= STATE_SINCE,
         )
 
     async def _join(self, link: Link, connected: Connected, *, unheard: bool) -> None:
@@ -232,6 +234,7 @@ class Connector:
         """
         replica, terms, joining = self._replica, connected.terms, connected.joining
         self._check_sizes(connected)
+        self._check_copy(connected)
         # One that was virgin when we last asked does not say so again, and has not counted anything.
         empty = terms.virgin or (unheard and not terms.localcnt and not terms.remotecnt)
         outdated = empty and terms.syncsrc is SyncSource.PRIMARY and not joining.virgin
@@ -265,6 +268,14 @@ class Connector:
         ):
             if ours != theirs:
                 raise ProtocolError(f"{what} differs between nodes (local={ours}, remote={theirs}).")
+
+    def _check_copy(self, connected: Connected) -> None:
+        """Without a component: the other node's data has to be the very data that applications saw last."""
+        if not self._replica.detached:
+            return
+        ours, terms = self._replica.metastore.metadata.generations, connected.terms
+        if terms.generations is None or terms.generations.current != ours.current:
+            raise SplitBrain("The other node's data has changed without this one, which has no component of its own.")
 
     def _check_verdict(self, connected: Connected) -> Scope:
         """The secondary's verdict must be ours: neither its rule nor its honesty is taken on trust (promise 5)."""

@@ -16,6 +16,10 @@ class Event(enum.Enum):
     SYNCDONE = "syncdone"
     SYNCINTR = "syncintr"
     SPLIT_BRAIN = "split-brain"
+    DETACH = "detach"
+    """Ours: the primary's component failed, and the resource goes on with the other node's."""
+    ATTACH = "attach"
+    """Ours: the primary has a component again; what it lacks comes by a resync."""
 
 
 def split_brain_advice(resource: str) -> str:

@@ -39,12 +39,13 @@ class Flush:
         if replica.hold(self):
             return
         link = self._link = replica.link
-        self._remote_error = 0
+        self._local_error = self._remote_error = 0
         self._token = replica.map.flush_begun()
-        self._legs = 1 if link is None else 2
+        self._legs = 1 if link is None or replica.detached else 2
         if link is not None:
             link.flush(self._remote_done)
-        replica.component.flush(self._local_done)
+        if not replica.detached:
+            replica.component.flush(self._local_done)
 
     def held_too_long(self) -> None:
         """The only good copy did not come back in time."""
@@ -52,6 +53,8 @@ class Flush:
 
     def _local_done(self, error: int) -> None:
         self._local_error = error
+        if error:
+            self._replica.statistics.stat_flush_error += 1
         self._leg_done()
 
     def _remote_done(self, error: int) -> None:
@@ -61,14 +64,21 @@ class Flush:
     def _leg_done(self) -> None:
         self._legs -= 1
         if self._legs == 0:
-            self._finish()
+            if self._local_error:
+                self._replica.rescue(self._replica.unable("flush", self._local_error), self._rescued)
+            else:
+                self._finish()
+
+    def _rescued(self, again: bool) -> None:
+        if again:
+            self.issue()
+            self._replica.submit()
+        else:
+            self._replica.flush_failed(self._local_error)
+            self._end(errno.EIO)
 
     def _finish(self) -> None:
         replica, link = self._replica, self._link
-        if self._local_error:
-            replica.disk_failed(self._local_error)
-            self._end(errno.EIO)
-            return
         if link is not None and link is replica.link:
             if not self._remote_error:
                 replica.map.flush_done(self._token)

@@ -78,8 +78,11 @@ class Link:
         compression: Compression,
         checksum: Checksum,
         timeout: float,
+        generations: Generations | None = None,
     ) -> None:
         self.version = version
+        self.generations = generations
+        """Of the secondary's data, when the link was made (version 3)."""
         self.max_request = MAX_REQUEST if version >= STATE_SINCE else MAX_REQUEST_V2
         self._channels = (outgoing, incoming)
         self._outbox = Outbox(outgoing)
@@ -201,13 +204,16 @@ class Link:
 
         return flushed
 
-    def state(self, consistency: Consistency, generations: Generations, done: Done) -> None:
-        """A STATE: tells the secondary what its data now is. A peer of version 2 or less cannot be told: done(0)."""
+    def state(self, consistency: Consistency, generations: Generations, done: Done, *, detached: bool = False) -> None:
+        """A STATE: tells the secondary what its data now is. A peer of version 2 or less cannot be told: done(0).
+
+        `detached`: from now on it is the only copy.
+        """
         if self.version < STATE_SINCE:
             done(0)
             return
         seq = self._register(Command.STATE, 0, _plain(done), None)
-        self._put(replication.encode_state(seq, consistency, generations))
+        self._put(replication.encode_state(seq, consistency, generations, detached=detached))
 
     def submit(self) -> None:
         """Sends what is queued."""

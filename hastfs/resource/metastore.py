@@ -18,6 +18,7 @@ from typing import Any
 import trio
 
 from hastfs.errors import ComponentError
+from hastfs.model import Generations
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.bitmap import PAGE_SIZE
 from hastfs.ondisk.layout import METADATA_SIZE, SECOND_COPY
@@ -47,6 +48,18 @@ class Metastore:
         self._waiting: list[Done] = []
         self._failed = 0
         self._ended = False
+        self._detached = False
+
+    def detach(self, **changes: Any) -> None:
+        """The component is gone: from now on all is kept in memory only, beginning with `changes` of the metadata."""
+        self._detached = True
+        self.metadata = dataclasses.replace(self.metadata, **changes)
+        waiting, self._waiting = self._waiting, []
+        _answer(waiting, 0)
+
+    def assume(self, generations: Generations) -> None:
+        """What the next update of the metadata builds on; not written."""
+        self.metadata = dataclasses.replace(self.metadata, generations=generations)
 
     async def update(self, **changes: Any) -> None:
         """Sets fields of the metadata, durably. Raises ComponentError if they cannot be written."""
@@ -57,15 +70,20 @@ class Metastore:
 
         A caller that is cancelled meanwhile still leaves either the old or the new metadata.
         """
+        if self._detached:
+            self.metadata = revised(self.metadata)
+            return
         async with self._updating:
             changed = dataclasses.replace(revised(self.metadata), serial=self.metadata.serial + 1)
             block = encode(changed)
-            await self._write([(SECOND_COPY, block), (0, block)], "metadata")
-            self.metadata = changed
+            if not self._detached:
+                await self._write([(SECOND_COPY, block), (0, block)], "metadata")
+            if not self._detached:  # otherwise newer facts are in memory already
+                self.metadata = changed
 
     def when_mapped(self, done: Done) -> None:
         """Calls `done(0)` once every bit that is set in memory now is set on disk, or `done(errno)`."""
-        if not self.activemap.must_write and not self._waiting:
+        if self._detached or (not self.activemap.must_write and not self._waiting):
             done(0)
         elif self._ended:
             done(errno.EIO)
@@ -89,7 +107,7 @@ class Metastore:
         try:
             while True:
                 await self._wakeup.wait()
-                while self.activemap.may_write or self._waiting:
+                while not self._detached and (self.activemap.may_write or self._waiting):
                     if await self._write_map():
                         break  # the disk refuses: the next request that needs the map tries again
         finally:
@@ -98,7 +116,7 @@ class Metastore:
 
     async def write_cleaned(self) -> None:
         """Writes what `tidy` would, now (at an orderly stop). Raises ComponentError."""
-        while self.activemap.may_write:
+        while self.activemap.may_write and not self._detached:
             self._check(await self._write_map(), "activemap")
 
     async def _write_map(self) -> int:

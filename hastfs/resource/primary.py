@@ -8,6 +8,8 @@ reads.py and flushes.py.
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -15,9 +17,11 @@ import trio
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import DataError
 from hastfs.model import SECTOR_SIZE, Consistency, Role
+from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
 from hastfs.resource.connecting import dialer
 from hastfs.resource.connector import Connector
+from hastfs.resource.detaching import Detacher
 from hastfs.resource.events import Notify
 from hastfs.resource.flushes import Flush, flush_now
 from hastfs.resource.provision import Opened
@@ -32,6 +36,9 @@ log = logging.getLogger(__name__)
 
 CLEAN_INTERVAL = 5.0
 """Seconds between two looks at whether there is something to clean."""
+
+LOOK_INTERVAL = 5.0
+"""Seconds between two looks at what has become of the component."""
 
 CLEAN_BATCH = 64
 """Extents beyond keepdirty that are tolerated before they are cleaned."""
@@ -73,7 +80,7 @@ class Primary(Replica):
             "done_queue_size": 0,
         }
         return Status(
-            "degraded" if link is None else "complete",
+            "detached" if self.detached else "degraded" if link is None else "complete",
             self.map.pending() * self.extentsize,
             self.extentsize,
             self.metastore.metadata.keepdirty,
@@ -107,19 +114,25 @@ class Primary(Replica):
         *,
         force: bool,
         taking_over: bool = False,
+        detached: Callable[[Metadata], None] = lambda metadata: None,
         task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Runs the engine until `stop`. Raises BusyError, DataError (inconsistent), ComponentError.
 
         `taking_over` from a worker that died, it does as that one would have done: what needs the other node waits.
+        `detached` is called when it has to go on without its component, with the metadata a successor needs for that.
         """
         self._connector = connector
+        detacher = Detacher(self, detached)
+        self.rescue = detacher.ask
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.metastore.run)
                 nursery.start_soon(self.alone.run)
                 nursery.start_soon(self.end_held)
                 nursery.start_soon(self._clean)
+                nursery.start_soon(self._look_after_component)
+                nursery.start_soon(detacher.run)
                 await self._take_role(force=force)
                 await nursery.start(connector.run)
                 if self.stale and self.link is None and not taking_over:
@@ -160,6 +173,23 @@ class Primary(Replica):
                 self.map.clean()
                 self.metastore.tidy()
 
+    async def _look_after_component(self) -> None:
+        """A file that was deleted or cut short gives no error until it is too late."""
+        known = ""
+        while True:
+            damage = "" if self.detached else self.component.damage()
+            if damage:
+                self.rescue(f"{self.component.path} {damage}.", lambda again: None)
+            if damage and not self.detached and damage != known:
+                log.critical(
+                    "%s %s. As long as this worker runs, its descriptors in /proc/%d/fd lead to what is left: save it.",
+                    self.component.path,
+                    damage,
+                    os.getpid(),
+                )
+            known = damage
+            await trio.sleep(LOOK_INTERVAL)
+
 
 async def run(
     config: ResourceConfig,
@@ -168,6 +198,7 @@ async def run(
     force: bool,
     taking_over: bool,
     notify: Notify,
+    detached: Callable[[Metadata], None],
     task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the resource as primary until `Primary.stop`; closes the component.
@@ -177,8 +208,8 @@ async def run(
     """
     component = opened.component()
     try:
-        primary = Primary(config, component, opened.metadata, opened.ondisk_map)
+        primary = Primary(config, component, opened.metadata, opened.ondisk_map, detached=opened.detached)
         connector = Connector(primary, dialer, notify, force=force)
-        await primary.serve(connector, force=force, taking_over=taking_over, task_status=task_status)
+        await primary.serve(connector, force=force, taking_over=taking_over, detached=detached, task_status=task_status)
     finally:
         component.close()

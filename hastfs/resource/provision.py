@@ -13,7 +13,7 @@ from hastfs.errors import ComponentError, DataError, HastError, MetadataError, S
 from hastfs.model import Consistency, Generations, Role
 from hastfs.ondisk.layout import COPY_SIZE, METADATA_SIZE, SECOND_COPY, Layout, check_geometry
 from hastfs.ondisk.metadata import Metadata, choose, encode
-from hastfs.resource.component import FileComponent, media_size, open_locked, read_head
+from hastfs.resource.component import Absent, Component, FileComponent, media_size, open_locked, read_head
 
 log = logging.getLogger(__name__)
 
@@ -23,18 +23,31 @@ class Opened:
     """A component ready for an engine: locked, its metadata checked, its map as found on disk."""
 
     path: str
-    fd: int
+    fd: int | None
     layout: Layout
     metadata: Metadata
     ondisk_map: bytes
 
-    def component(self) -> FileComponent:
+    @property
+    def detached(self) -> bool:
+        """There is no component: it failed (hastfs.resource.detaching)."""
+        return self.fd is None
+
+    def component(self) -> Component:
         """The owner of the descriptor from now on, once. Needs a running trio loop (for the component's threads)."""
+        if self.fd is None:
+            return Absent(self.path, self.layout)
         return FileComponent(self.path, self.fd, self.layout)
 
     def close(self) -> None:
         """Gives up the lock, if `component` was not called."""
-        os.close(self.fd)
+        if self.fd is not None:
+            os.close(self.fd)
+
+
+def without_component(config: ResourceConfig, metadata: Metadata) -> Opened:
+    """For the successor of an engine that had to part with its component and left `metadata`. Raises MetadataError."""
+    return Opened(config.local, None, _layout_of(metadata), metadata, b"")
 
 
 def open_component(config: ResourceConfig) -> Opened:

@@ -7,22 +7,27 @@ import logging
 import os
 
 from hastfs.model import SECTOR_SIZE
+from hastfs.resource.rangelock import Range
 from hastfs.resource.replica import Replica
 from hastfs.volume import Buffer, ReadDone
 
 log = logging.getLogger(__name__)
 
+_PAGE = 4096
+"""Bytes; of the page cache below a component."""
+
 
 class Read:
-    """A read of any range of bytes."""
+    """A read of any range of bytes. `repair`: what the component cannot read is written to it anew."""
 
-    __slots__ = ("_done", "_length", "_offset", "_replica")
+    __slots__ = ("_done", "_length", "_offset", "_repair", "_replica")
 
-    def __init__(self, replica: Replica, offset: int, length: int, done: ReadDone) -> None:
+    def __init__(self, replica: Replica, offset: int, length: int, done: ReadDone, *, repair: bool = True) -> None:
         self._replica = replica
         self._offset = offset
         self._length = length
         self._done = done
+        self._repair = repair
 
     def issue(self) -> None:
         """Begins it; also again, after a wait for the only good copy to come back."""
@@ -35,6 +40,8 @@ class Read:
     def _good_copy_is_remote(self) -> bool:
         """The local copy is being brought up to date: what of it is not yet?"""
         replica = self._replica
+        if replica.detached:
+            return True
         return replica.link is None or replica.map.is_out_of_sync(*replica.extents(self._offset, self._length))
 
     def _local_done(self, error: int, data: Buffer) -> None:
@@ -47,12 +54,16 @@ class Read:
         """The local disk cannot read it: the other node can, where it has the same (promise 8)."""
         replica = self._replica
         replica.statistics.stat_read_error += 1
-        if replica.link is None or replica.map.is_out_of_sync(*replica.extents(self._offset, self._length)):
+        if replica.detached:  # meanwhile
+            self.issue()
+        elif not other_node_has(replica, self._offset, self._length):
             path = replica.component.path
             log.error(
                 "Unable to read %d bytes at %d from %s: %s.", self._length, self._offset, path, os.strerror(error)
             )
             self._done(errno.EIO, b"")
+        elif self._repair:
+            Repair(replica, self._offset, self._length, error, self._fallback_done).start()
         else:
             read_remotely(replica, self._offset, self._length, self._fallback_done)
 
@@ -68,6 +79,73 @@ class Read:
     def held_too_long(self) -> None:
         """The only good copy did not come back in time."""
         self._done(errno.EIO, b"")
+
+
+class Repair:
+    """The component cannot read a range: `done` gets it from the other node, then the component gets it anew.
+
+    A disk gives a sector that it cannot read another place when it is written. Whole pages are, because the page cache
+    would have to read the rest of a page that is written in part.
+    """
+
+    def __init__(self, replica: Replica, offset: int, length: int, error: int, done: ReadDone) -> None:
+        self._replica = replica
+        self._offset = offset
+        self._length = length
+        self._error = error
+        self._done = done
+        base = replica.component.layout.localoff
+        self._start = max(0, (base + offset) // _PAGE * _PAGE - base)
+        self._end = min(replica.size, -(-(base + offset + length) // _PAGE) * _PAGE - base)
+
+    def start(self) -> None:
+        """The range is locked until it is written: what an application writes meanwhile must not be overwritten."""
+        self._replica.active += 1
+        self._replica.ranges.acquire(self._start, self._end, self._locked)
+
+    def _locked(self, held: Range) -> None:
+        self._range = held
+        if other_node_has(self._replica, self._start, self._end - self._start):
+            read_remotely(self._replica, self._start, self._end - self._start, self._fetched)
+        else:  # a write that had the range locked has failed, or the link is lost
+            self._end_with(errno.EIO)
+
+    def _fetched(self, error: int, data: Buffer) -> None:
+        if error:
+            self._end_with(error)
+            return
+        at = self._offset - self._start
+        self._done(0, memoryview(data)[at : at + self._length])
+        self._replica.component.write(self._start, data, self._written)
+
+    def _end_with(self, error: int) -> None:
+        self._over()
+        self._done(error, b"")
+
+    def _written(self, error: int) -> None:
+        replica = self._replica
+        path = replica.component.path
+        if error:
+            replica.statistics.stat_write_error += 1
+            replica.rescue(replica.unable("write to", error), lambda again: None)
+        else:
+            log.warning(
+                "Unable to read %d bytes at %d from %s: %s. They came from the other node and were written anew.",
+                self._length,
+                self._offset,
+                path,
+                os.strerror(self._error),
+            )
+        self._over()
+
+    def _over(self) -> None:
+        self._replica.ranges.release(self._range)
+        self._replica.request_ended()
+
+
+def other_node_has(replica: Replica, offset: int, length: int) -> bool:
+    """Whether the other node has the same data there, and can be asked."""
+    return replica.link is not None and not replica.map.is_out_of_sync(*replica.extents(offset, length))
 
 
 def read_remotely(replica: Replica, offset: int, length: int, done: ReadDone) -> None:

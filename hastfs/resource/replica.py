@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 import trio
 
@@ -19,7 +20,7 @@ from hastfs.model import Consistency
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import Alone
-from hastfs.resource.component import Component
+from hastfs.resource.component import Absent, Component
 from hastfs.resource.link import Link
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 
 COMPLAIN_EVERY = 10.0
 """Seconds between two complaints about local writes that fail: a full disk refuses thousands a second."""
+
+
+Again: TypeAlias = Callable[[bool], None]
+"""Told whether what failed is to be tried again: without the component, or when the other node is back."""
 
 
 class Holdable(Protocol):
@@ -48,7 +53,16 @@ class Replica:
     synchronizer; the counts belong to the requests.
     """
 
-    def __init__(self, config: ResourceConfig, component: Component, metadata: Metadata, ondisk_map: bytes) -> None:
+    def __init__(
+        self,
+        config: ResourceConfig,
+        component: Component,
+        metadata: Metadata,
+        ondisk_map: bytes,
+        *,
+        detached: bool = False,
+    ) -> None:
+        """`detached`: as a successor of one that had parted with its component; `metadata` is what that one left."""
         self.config = config
         self.replication = config.replication
         self.component = component
@@ -57,11 +71,19 @@ class Replica:
         self.statistics = Statistics()
         self.map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
+        if detached:
+            self.metastore.detach()
+        self.rescue: Callable[[str, Again], None] = lambda failure, again: again(False)
+        """What can be done about a component that failed (a sentence says how)."""
         self.alone = Alone(self.metastore)
         self.ranges = RangeLock()
         self.link: Link | None = None
         self.stale = metadata.consistency is Consistency.INCONSISTENT
         """The local copy is being, or is to be, brought up to date from the other node."""
+        self.detaching = False
+        """The other node is being told that its copy is the only one."""
+        self.detached = detached
+        """There is no local copy: it failed. Then the replica is `stale`, too."""
         self.active = 0
         """Writes, discards and flushes that are not over."""
         self.writing_alone = 0
@@ -109,25 +131,31 @@ class Replica:
         """An extent fell out of sync with the link up."""
         self.sync_wanted.set()
 
-    def write_failed(self, error: int, *, discard: bool) -> None:
-        """The local disk refused a write or a discard: counted each time, logged now and then."""
+    def unable(self, to: str, error: int) -> str:
+        """What the component would not do, as a sentence."""
+        return f"Unable to {to} {self.component.path}: {os.strerror(error)}."
+
+    def complain(self, failure: str) -> None:
+        """The local disk refused a write or a discard, and nobody can help: logged now and then."""
         if trio.current_time() >= self._complain_again:
             self._complain_again = trio.current_time() + COMPLAIN_EVERY
-            reason = os.strerror(error)
-            log.error("Unable to write to %s: %s. The application gets the error.", self.component.path, reason)
-        if discard:
-            self.statistics.stat_delete_error += 1
-        else:
-            self.statistics.stat_write_error += 1
+            log.error("%s The application gets the error.", failure)
 
-    def disk_failed(self, error: int) -> None:
-        """The local disk cannot flush: what it acknowledged may be lost, it is not to be trusted any longer."""
-        self.statistics.stat_flush_error += 1
+    def flush_failed(self, error: int) -> None:
+        """Nobody can help: what the component acknowledged may be lost, it is not to be trusted any longer."""
         self.failure = ComponentError(
             f"Unable to flush {self.component.path}: {os.strerror(error)}. It no longer has what was written to it; "
             f"check the disk, then re-create the component."
         )
         self.stopping.set()
+
+    def detach(self) -> Callable[[], None]:
+        """There is no local copy any more. Returns what closes the component, which may wait for the disk."""
+        close = self.component.let_go()
+        self.component = Absent(self.component.path, self.component.layout)
+        self.detached = self.stale = True
+        self.map.link_lost()  # what the component had is not proven to be on it
+        return close
 
     # -- for the connector and the synchronizer ------------------------------------------------------------------------
 

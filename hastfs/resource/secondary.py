@@ -73,6 +73,7 @@ class Secondary:
         self._ranges = RangeLock()
         self._map_is_ours = True
         self._is_source = False  # whether the primary is being brought up to date from here
+        self._is_only_copy = False  # whether the primary has no component: then the map is kept here
         self._in_batch = False
         self._changing = 0  # writes and discards that are not answered
         self._quiet = Wakeup()
@@ -112,6 +113,7 @@ class Secondary:
             self._requests, self._config, self._metastore, layout, joining=joining, version=self._version
         )
         self._is_source = verdict.source is SyncSource.SECONDARY and self._version >= STATE_SINCE
+        self._is_only_copy = self._is_source and joining.detached
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -170,7 +172,7 @@ class Secondary:
                 self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
             self._reply(request.seq, error)
             return
-        if self._map_is_ours:
+        if self._map_is_ours and not self._is_only_copy:
             await self._forget_map()
         if request.command is Command.WRITE:
             self._write(request)
@@ -210,6 +212,7 @@ class Secondary:
     def _locked(self, request: Request, start: Callable[[Done], None]) -> None:
         """Starts a change of the request's range when nothing that overlaps is under way; replies when it is done."""
         self._changing += 1
+        mapped = self._mapped if self._is_only_copy else _at_once
 
         def granted(held: Range) -> None:
             def done(error: int) -> None:
@@ -219,9 +222,29 @@ class Secondary:
                 else:
                     self._changed(request, 0)
 
-            start(done)
+            mapped(request, start, done)
 
         self._ranges.acquire(request.offset, request.offset + request.length, granted)
+
+    def _mapped(self, request: Request, start: Callable[[Done], None], done: Done) -> None:
+        """The same, with the map durable before: the primary has none. It stays dirty until a resync."""
+        size = self._metastore.metadata.extentsize
+        first, last = request.offset // size, (request.offset + request.length - 1) // size
+
+        def over(error: int) -> None:
+            self._map.end_write(first, last, replicated=False)
+            done(error)
+
+        def durable(error: int) -> None:
+            if error:
+                over(error)
+            else:
+                start(over)
+
+        if self._map.begin_write(first, last):
+            start(over)
+        else:
+            self._metastore.when_mapped(durable)
 
     def _changed(self, request: Request, error: int) -> None:
         self._reply(request.seq, error)
@@ -245,7 +268,7 @@ class Secondary:
             self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))
             return
         kept = 0
-        if self._ranges.is_taken(offset, offset + length):
+        if self._is_only_copy or self._ranges.is_taken(offset, offset + length):
             data, kept = bytes(data), length  # it has to wait, the receive buffer does not
         content = data
         self._waiting += kept
@@ -319,12 +342,28 @@ class Secondary:
         """
         await self._all_changed()
         assert request.state is not None
+        if request.state.detached:
+            await self._become_only_copy(request)
+            return
         self._is_source = False
         if self._gap and request.state.consistency is Consistency.CONSISTENT:
             await self._metastore.update(consistency=Consistency.INCONSISTENT)
             self._reply(request.seq, errno.EIO)
             return
         await self._metastore.update(consistency=request.state.consistency, generations=request.state.generations)
+        self._reply(request.seq)
+
+    async def _become_only_copy(self, request: Request) -> None:
+        """The primary lost its component. This data is not what it was any more, and on record as such (promise 5)."""
+        metadata = self._metastore.metadata
+        assert request.state is not None
+        if metadata.consistency is not Consistency.CONSISTENT:
+            log.error("The primary's component failed, but this one is in the middle of a resync.")
+            self._reply(request.seq, errno.EIO)
+            return
+        await self._metastore.update(generations=request.state.generations, localcnt=metadata.localcnt + 1)
+        self._is_source = self._is_only_copy = True
+        log.warning("The primary's component failed: this is the only copy until it is repaired.")
         self._reply(request.seq)
 
     async def _own_up(self) -> None:
@@ -367,6 +406,10 @@ class Secondary:
             await trio.sleep_until(heard + SILENCE)
             if self._last_received == heard:
                 raise LinkLost(f"the primary is silent for {SILENCE} seconds")
+
+
+def _at_once(request: Request, start: Callable[[Done], None], done: Done) -> None:
+    start(done)
 
 
 async def serve(

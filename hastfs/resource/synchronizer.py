@@ -8,6 +8,7 @@ between the two leaves a node that knows more than it needs, never one that know
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from functools import partial
 
 import trio
 
+from hastfs.errors import ComponentError
 from hastfs.model import Consistency, Generations
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import Terms
@@ -54,7 +56,7 @@ class Synchronizer:
     async def run(self) -> None:
         """Keeps the nodes in sync as long as the link lasts."""
         delay = FIRST_DELAY
-        while True:
+        while not self._replica.detached:
             if not self._replica.map.in_sync:
                 await self._pass()
             if self._failed:
@@ -66,6 +68,8 @@ class Synchronizer:
                 continue
             delay = FIRST_DELAY
             await self._replica.sync_wanted.wait()
+        self.interrupted()
+        await trio.sleep_forever()
 
     def interrupted(self) -> None:
         """The link is lost."""
@@ -173,7 +177,11 @@ class Synchronizer:
             return False
         if not self._is_equal() or not replica.alone.new_stint():
             return False
-        agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
+        try:
+            agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
+        except ComponentError as error:
+            replica.rescue(str(error), lambda again: None)
+            return False
         if agreed:
             self.agreed = True
             if self._running:
@@ -183,7 +191,7 @@ class Synchronizer:
         return agreed
 
     def _is_equal(self) -> bool:
-        return self._replica.map.in_sync and self._replica.link is self._link
+        return self._replica.map.in_sync and self._replica.link is self._link and not self._replica.detaching
 
     async def _agree_as_source(self) -> bool:
         replica = self._replica
@@ -205,6 +213,8 @@ class Synchronizer:
         return not await self._tell(target)
 
     async def _tell(self, target: Generations) -> int:
+        if self._replica.detaching:  # by now the other node has a line of its own
+            return errno.ENODEV
         return await self._asked(lambda done: self._link.state(Consistency.CONSISTENT, target, done))
 
     async def _asked(self, start: Callable[[Done], None]) -> int:

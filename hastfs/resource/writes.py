@@ -75,7 +75,8 @@ class Write:
     def _locked(self, held: Range) -> None:
         self._range = held
         if self._data is not None and len(self._data) != self._end - self._start:
-            Read(self._replica, self._start, self._end - self._start, self._complete_sectors).issue()
+            # Without repair, which would wait for the range that is locked here.
+            Read(self._replica, self._start, self._end - self._start, self._complete_sectors, repair=False).issue()
         else:
             self._map()
 
@@ -98,10 +99,16 @@ class Write:
 
     def _mapped(self, error: int) -> None:
         if error:
-            self._replica.map.end_write(self._first, self._last, replicated=True)  # nothing was written anywhere
-            self._give_up(errno.EIO)
+            self._replica.rescue(self._replica.unable("write the activemap to", error), self._without_map)
         else:
             self.issue()
+
+    def _without_map(self, again: bool) -> None:
+        if again and self._replica.detached:
+            self.issue()
+        else:
+            self._replica.map.end_write(self._first, self._last, replicated=True)  # nothing was written anywhere
+            self._give_up(errno.EIO)
 
     def _give_up(self, error: int) -> None:
         self._replica.ranges.release(self._range)
@@ -116,16 +123,21 @@ class Write:
         if replica.hold(self):
             return
         link = self._link = replica.link
-        self._remote_error = 0
+        self._local_error = self._remote_error = 0
         self._received = False
         if link is None:
             replica.writing_alone += 1
             self._legs = 1
         else:
-            self._legs = 2
+            self._legs = 1 if replica.detached else 2
             self._send(link)
             if self._late:
                 link.submit_soon()
+        if not replica.detached:
+            self._write_locally()
+
+    def _write_locally(self) -> None:
+        replica = self._replica
         if self._data is None:
             length = self._end - self._start
             replica.component.zero(self._start, length, self._local_done, allocated=self._allocated)
@@ -150,8 +162,14 @@ class Write:
         self._local_error = error
         self._legs -= 1
         if error:
-            self._replica.write_failed(error, discard=self._data is None)
+            self._count_error()
         self._advance(local_done=True)
+
+    def _count_error(self) -> None:
+        if self._data is None:
+            self._replica.statistics.stat_delete_error += 1
+        else:
+            self._replica.statistics.stat_write_error += 1
 
     def _remote_received(self) -> None:
         self._received = True
@@ -166,7 +184,10 @@ class Write:
 
     def _advance(self, *, local_done: bool) -> None:
         if self._legs == 0:
-            self._finish()
+            if self._local_error and self._remote_error in (0, errno.ENOTCONN):
+                self._replica.rescue(self._replica.unable("write to", self._local_error), self._rescued)
+            else:
+                self._finish()
         elif local_done and not self._acknowledged and not self._local_error and self._may_acknowledge_early():
             self._acknowledge(0)
 
@@ -179,6 +200,15 @@ class Write:
             replica.replication is Replication.MEMSYNC and self._received
         )
 
+    def _rescued(self, again: bool) -> None:
+        if again:
+            if self._link is None:
+                self._replica.writing_alone -= 1
+            self._late = True
+            self.issue()
+        else:
+            self._finish()
+
     def _finish(self) -> None:
         replica = self._replica
         linked = self._link is not None and self._link is replica.link
@@ -186,10 +216,10 @@ class Write:
             # The other node has the good copy; without it, this write is as good as not written. Do it again.
             self.issue()
             return
-        replicated = linked and not self._remote_error and not self._local_error
-        replica.map.end_write(self._first, self._last, replicated=replicated)
+        done = linked and not self._remote_error and not self._local_error
+        replica.map.end_write(self._first, self._last, replicated=done and not replica.detached)
         replica.ranges.release(self._range)
-        if replicated:
+        if done:
             self._acknowledge(0)
             replica.request_ended()
         else:
@@ -199,6 +229,8 @@ class Write:
         replica = self._replica
         if replica.link is not None:  # it may be a newer one than this write was sent over
             replica.out_of_sync()
+        if self._local_error:
+            replica.complain(replica.unable("write to", self._local_error))
         if self._local_error or replica.stale:  # stale: the good copy is the one that failed
             self._recorded(self._local_error or errno.EIO)
         else:

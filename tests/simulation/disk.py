@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -23,6 +23,7 @@ class SimulatedDisk:
         self.content = bytearray(size)
         self.failing: dict[str, int] = {}
         """Errno by kind of request: read, write, zero, flush, durable."""
+        self.damage = ""
         self.latency: dict[str, float] = {}
         """By kind of request; without one, reads and writes answer at once, all else a moment later."""
         metadata = Metadata(
@@ -151,6 +152,13 @@ class SimulatedComponent:
                     self.disk.flush(range(position // SECTOR_SIZE, -(-(position + len(data)) // SECTOR_SIZE)))
 
         self._later("durable", action, done)
+
+    def damage(self) -> str:
+        return self.disk.damage
+
+    def let_go(self) -> Callable[[], None]:
+        self.attached = False
+        return self.close
 
     def close(self) -> None:
         self.attached = False

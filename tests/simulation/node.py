@@ -11,9 +11,11 @@ from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome, acts_as, decode_opening, negotiate
 from hastfs.resource import secondary
+from hastfs.resource.component import Absent
 from hastfs.resource.connecting import Dial, receive_frame, send_frame
 from hastfs.resource.connector import Connector
 from hastfs.resource.events import Event
@@ -65,6 +67,8 @@ class Node:
         self.errors: list[Exception] = []
         self.primary: Primary | None = None
         self.secondary: Secondary | None = None
+        self.detached: Metadata | None = None
+        """What the supervisor knows of a component that the primary's worker had to part with."""
         self.connections: list[SimulatedChannel] = []
         self.other: Node
         self._nursery = nursery
@@ -99,9 +103,19 @@ class Node:
                 async with trio.open_nursery() as nursery:
                     self._work = nursery.cancel_scope
                     self._component = component = SimulatedComponent(self.disk, nursery)
-                    primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
+                    if self.detached is not None:
+                        absent = Absent(component.path, component.layout)
+                        primary = Primary(self.config, absent, self.detached, b"", detached=True)
+                    else:
+                        primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
                     connector = Connector(primary, self._make_dial, self.notify, force=force)
-                    await primary.serve(connector, force=force, taking_over=taking_over, task_status=task_status)
+                    await primary.serve(
+                        connector,
+                        force=force,
+                        taking_over=taking_over,
+                        detached=self._detach,
+                        task_status=task_status,
+                    )
                     component.close()
         except HastError:
             if self._component is None or self._component.attached:
@@ -109,6 +123,16 @@ class Node:
         finally:
             self._work = self.primary = None
             self._ended.set()
+
+    def _detach(self, metadata: Metadata) -> None:
+        self.detached = metadata
+        self.notify(Event.DETACH)
+
+    async def attach(self) -> Primary:
+        """hastctl attach: a new worker takes over, with the component."""
+        await self.crash()
+        self.detached = None
+        return await self.become_primary(taking_over=True)
 
     def _make_dial(self, config: ResourceConfig) -> Dial | None:
         return self._dial if config.remote is not None else None
