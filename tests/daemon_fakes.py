@@ -29,6 +29,7 @@ CONFIG = ResourceConfig(
 )
 KILLED = Ended("Worker process killed (signal=9).", -9, True)
 IN_ORDER = Ended("", 0, False)
+HANDED_OVER = Ended("", 0, False, handed_over=True)
 
 
 class FakeWorker(Worker):
@@ -69,6 +70,14 @@ class FakeWorker(Worker):
     async def stop(self, within: float) -> Ended:
         self._log.append(f"stop {self.pid}")
         self.end(IN_ORDER)
+        return self.outcome
+
+    async def hand_over(self, within: float) -> Ended:
+        self._log.append(f"hand over {self.pid}")
+        if self.hangs:
+            self.kill()
+        if not self.ended.is_set():
+            self.end(HANDED_OVER)
         return self.outcome
 
     async def configure(self, config: ResourceConfig) -> None:

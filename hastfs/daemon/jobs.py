@@ -41,7 +41,9 @@ class PrimaryJob:
     fuse: PassedFd
     force: bool
     taking_over: bool
-    """A worker served this descriptor before: requests it did not answer are waiting."""
+    """A worker served this descriptor before."""
+    in_order: bool
+    """It left no request unanswered."""
 
     @property
     def role(self) -> Role:

@@ -1,7 +1,8 @@
 """What a resource does in each role, as long as it has it: which workers run, and what applications see.
 
-A primary's image outlives its workers: the supervisor holds the /dev/fuse descriptor, and a worker that died is
-replaced on it while requests wait in the kernel. A secondary's worker lives as long as its primary's link.
+A primary's image outlives its workers: the supervisor holds the /dev/fuse descriptor, and a worker that died, or that
+is to make way for a fresh one, is replaced on it while requests wait in the kernel. A secondary's worker lives as long
+as its primary's link.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class PrimaryRole:
         self._leaving = trio.Lock()  # Held while it is open whether the role is left.
         self._left = False
         self._deaths = 0  # in a row
+        self._in_order = False  # The worker that served last left no request unanswered.
+        self._started = trio.Event()  # the next worker; for each a new event
 
     async def run(self, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
         """started() when the image and the device can be used; returns when the role was left.
@@ -95,14 +98,14 @@ class PrimaryRole:
         around, fuse = self._around, PassedFd(self._export.fuse_fd)
 
         def job(link: socket.socket) -> PrimaryJob:
-            return PrimaryJob(around.config, around.logs, link, fuse, force, taking_over)
+            return PrimaryJob(around.config, around.logs, link, fuse, force, taking_over, self._in_order)
 
         worker = await around.launcher.launch(job, around.notify)
         nursery.start_soon(worker.run)
         return worker
 
     async def _keep(self, nursery: trio.Nursery) -> None:
-        """Replaces workers that die, until the role is left or cannot be kept."""
+        """Replaces workers that die or hand over, until the role is left or cannot be kept."""
         while True:
             ended = await self._worker_end()
             async with self._leaving:
@@ -121,12 +124,17 @@ class PrimaryRole:
 
     def _judge(self, ended: Ended) -> float:
         """Seconds until the next worker; raises if there is to be none."""
+        served = 0.0 if self.worker is None else self.worker.served
+        if served or ended.handed_over:
+            self._in_order = ended.handed_over
+        if ended.in_order and ended.handed_over:
+            self._deaths = 0
+            return 0.0
         if ended.in_order:
             raise SystemFailure("The image was unmounted by somebody else.")
         if not ended.temporary:
             raise WorkerFailed(ended)
-        served_well = self.worker is not None and self.worker.served >= SERVED_WELL
-        self._deaths = 1 if served_well else self._deaths + 1
+        self._deaths = 1 if served >= SERVED_WELL else self._deaths + 1
         if self._deaths >= MAX_DEATHS:
             raise SystemFailure(f"{self._deaths} workers died one after the other: {ended.message}")
         self._around.log.error("%s Starting another.", ended.message)
@@ -143,7 +151,31 @@ class PrimaryRole:
             except SystemFailure as error:
                 self.worker = None
                 self._around.log.error("%s", error)
+            else:
+                self._started.set()
+                self._started = trio.Event()
             return True
+
+    async def renew_worker(self) -> None:
+        """Puts a fresh worker in the place of the present one: returns when it serves. Applications see a pause.
+
+        One that does not make way in time is killed, and replaced as one that died. SystemFailure if the role was lost.
+        """
+        async with self._leaving:
+            before = self.worker
+            if before is not None:
+                await before.hand_over(self._around.config.timeout + _STOP_MARGIN)
+        while not self.finished.is_set():
+            if self.worker is None or self.worker is before:
+                await first(self._started.wait, self.finished.wait)
+                continue
+            before = self.worker
+            try:
+                await before.wait_ready()
+            except WorkerFailed:  # `_keep` says so, and whether there is to be another.
+                continue
+            return
+        raise SystemFailure(f"Resource {self._around.config.name} is not primary any more; the log says why.")
 
     async def holders(self) -> list[str]:
         """Who uses the image or the device, besides ourselves."""

@@ -28,6 +28,8 @@ from hastfs.daemon.workerlink import (
     Configure,
     Configured,
     Failed,
+    HandedOver,
+    HandOver,
     Happened,
     LinkEnd,
     Ready,
@@ -95,6 +97,8 @@ class _Engine:
 
     def __init__(self) -> None:
         self.stopping = trio.Event()
+        self.leaving = trio.Event()
+        """The image is to be left to another worker."""
         self.status: Callable[[], Status] = lambda: Status("", 0, 0, 0)
         self._at_work: primary.Primary | secondary.Secondary | None = None
         self._config: ResourceConfig | None = None  # a newer one than it was started with
@@ -133,6 +137,8 @@ async def _obey(link: LinkEnd, engine: _Engine) -> None:
             case Configure():
                 engine.configure(order.as_config)
                 link.send(Configured(order.number))
+            case HandOver():
+                engine.leaving.set()
             case Stop():
                 engine.stopping.set()
     raise _SupervisorGone("The supervisor is gone.")
@@ -149,7 +155,7 @@ async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: Li
         volume = await nursery.start(partial(run, notify=notify))
         engine.works(volume)
         async with trio.open_nursery() as lane:
-            await lane.start(partial(_serve, job, volume, engine))
+            await lane.start(partial(_serve, job, volume, engine, link))
             link.send(Ready())
             await engine.stopping.wait()
             lane.cancel_scope.cancel()
@@ -157,10 +163,12 @@ async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: Li
 
 
 async def _serve(
-    job: PrimaryJob, volume: primary.Primary, engine: _Engine, *, task_status: trio.TaskStatus[None]
+    job: PrimaryJob, volume: primary.Primary, engine: _Engine, link: LinkEnd, *, task_status: trio.TaskStatus[None]
 ) -> None:
-    """The lane. An image that is unmounted needs no engine any more."""
-    await session.serve(job.fuse.fd, volume, taking_over=job.taking_over, task_status=task_status)
+    """The lane. An image that is unmounted, or another's, needs no engine any more."""
+    serve = partial(session.serve, job.fuse.fd, volume, taking_over=job.taking_over, in_order=job.in_order)
+    if await serve(leave=engine.leaving, task_status=task_status):
+        link.send(HandedOver())
     engine.stopping.set()
 
 

@@ -49,6 +49,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """To a primary's worker: leave the image to a successor. It takes no more requests, answers those that it took,
+    says `HandedOver`, and ends in order. Nobody who uses the image sees anything but a pause.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """From the worker: it serves."""
 
@@ -86,6 +93,11 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class HandedOver:
+    """From the worker: every request that it took from the kernel is answered."""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """From the worker, last: why it ends."""
 
@@ -95,11 +107,12 @@ class Failed:
     """A new worker may do better."""
 
 
-Order: TypeAlias = AskStatus | Configure | Stop
-Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | Failed
+Order: TypeAlias = AskStatus | Configure | Stop | HandOver
+Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Failed
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (AskStatus, Configure, Stop, Ready, Happened, StatusAnswer, Configured, Failed)
+    kind.__name__: kind
+    for kind in (AskStatus, Configure, Stop, HandOver, Ready, Happened, StatusAnswer, Configured, HandedOver, Failed)
 }
 _PLAIN = (int, str, bool, dict)
 

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import trio
@@ -18,6 +18,8 @@ from hastfs.daemon.workerlink import (
     Configure,
     Configured,
     Failed,
+    HandedOver,
+    HandOver,
     Happened,
     LinkEnd,
     LinkError,
@@ -64,6 +66,8 @@ class Ended:
     exit_code: int
     temporary: bool
     """A signal, an error of the program or a passing failure: a new worker may do better."""
+    handed_over: bool = False
+    """A primary's worker left no request unanswered, and the image to its successor."""
 
     @property
     def in_order(self) -> bool:
@@ -95,6 +99,7 @@ class Worker:
         self._ready = trio.Event()
         self._connected = self._syncing = False  # by what the worker told of events
         self._failed: Failed | None = None
+        self._handed_over = False
         self._asked = 0
         self._answers: dict[int, trio.MemorySendChannel[Status | Configured]] = {}
 
@@ -114,7 +119,7 @@ class Worker:
                 code = await self._process.wait()
             self._process.close()
             self._end_what_was_begun()
-            self.outcome = _outcome(code, self._failed)
+            self.outcome = replace(_outcome(code, self._failed), handed_over=self._handed_over)
             if self._ready_at is not None:
                 self.served = trio.current_time() - self._ready_at
             self.ended.set()
@@ -144,6 +149,8 @@ class Worker:
                 self._answer(report.number, report.as_status)
             case Configured():
                 self._answer(report.number, report)
+            case HandedOver():
+                self._handed_over = True
             case Failed():
                 self._failed = report
             case _:
@@ -209,7 +216,14 @@ class Worker:
 
     async def stop(self, within: float) -> Ended:
         """Ends the worker in order, or kills it after `within` seconds."""
-        self._link.send(Stop())
+        return await self._end(Stop(), within)
+
+    async def hand_over(self, within: float) -> Ended:
+        """Has a primary's worker leave its image to a successor, or kills it after `within` seconds."""
+        return await self._end(HandOver(), within)
+
+    async def _end(self, order: Stop | HandOver, within: float) -> Ended:
+        self._link.send(order)
         with trio.move_on_after(within):
             await self.ended.wait()
         if not self.ended.is_set():

@@ -15,12 +15,17 @@ from hastfs.model import MAX_REQUEST
 
 # Opcodes (enum fuse_opcode) of which we know more than that pyfuse3 has them. Plain numbers: an IntEnum costs the
 # lane 100 ns per comparison.
+FUSE_FORGET = 2
 FUSE_READ = 15
 FUSE_WRITE = 16
 FUSE_FSYNC = 20
 FUSE_INIT = 26
 FUSE_INTERRUPT = 36
+FUSE_BATCH_FORGET = 42
 FUSE_FALLOCATE = 43
+
+NEVER_ANSWERED = (FUSE_FORGET, FUSE_BATCH_FORGET)
+"""The kernel does not wait for an answer, nor would it take one."""
 
 FUSE_NOTIFY_RESEND = 7
 """Linux 6.9: the kernel queues again what it handed out and never got an answer to (enum fuse_notify_code)."""

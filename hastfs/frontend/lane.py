@@ -5,7 +5,10 @@ comes. Invariants:
 
 - a request is answered at most once, and never after `close`: by then the descriptor may be another file's;
 - a READ is answered with exactly the bytes asked for, cut at the disk's end only, or with an error;
-- what is not the lane's goes to `forward` byte for byte, and is answered by whoever gets it.
+- what is not the lane's goes to `forward` byte for byte, and is answered by whoever gets it, through `answer`.
+
+A lane that is told to leave takes no more requests and ends when all that it took are answered: what comes meanwhile
+waits in the kernel for whoever serves the descriptor next.
 
 INTERRUPT is dropped, which FUSE allows: the lane's requests end when the volume is done, and pyfuse3's handlers answer
 at once. (Forwarded, libfuse would keep one that names a request of the lane for ever.)
@@ -18,6 +21,8 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+
+import trio
 
 from hastfs.frontend import fuse_abi as abi
 from hastfs.spin import Spin
@@ -41,9 +46,27 @@ class Lane:
         self._request = bytearray(abi.RECEIVE_SIZE)
         self._view = memoryview(self._request)
         self._into = [self._request]
+        self._unanswered = 0
+        self._last_answer: trio.Event | None = None  # there is one while somebody waits for it
+        self._taking = trio.CancelScope()
 
-    async def run(self) -> None:
-        """Serves until the file system is unmounted or its connection aborted."""
+    async def run(self) -> bool:
+        """Serves until the file system is unmounted or its connection aborted: False. Or until it was told to `leave`
+        and everything it took is answered: True.
+        """
+        with self._taking:
+            await self._serve_on()
+            return False
+        if self._unanswered:
+            self._last_answer = trio.Event()
+            await self._last_answer.wait()
+        return True
+
+    def leave(self) -> None:
+        """Nothing more is taken."""
+        self._taking.cancel()
+
+    async def _serve_on(self) -> None:
         spin = Spin()
         while True:
             served = self.serve_batch()
@@ -86,6 +109,7 @@ class Lane:
 
     def answer(self, message: bytes) -> None:
         """Writes one complete answer; one that nobody waits for any more is dropped."""
+        self._answered()
         if not self._open:
             return
         try:
@@ -95,6 +119,7 @@ class Lane:
 
     def _serve(self, length: int) -> None:
         opcode, unique, offset, size = abi.REQUEST.unpack_from(self._request)
+        self._unanswered += 1
         if opcode == abi.FUSE_WRITE:
             self._write(unique, offset, size)
         elif opcode == abi.FUSE_READ:
@@ -105,8 +130,12 @@ class Lane:
             self._fallocate(unique)
         elif opcode == abi.FUSE_INIT:
             self.answer(abi.init_answer(unique))
-        elif opcode != abi.FUSE_INTERRUPT:
+        elif opcode == abi.FUSE_INTERRUPT:
+            self._answered()
+        else:
             self._forward(bytes(self._view[:length]))
+            if opcode in abi.NEVER_ANSWERED:
+                self._answered()
 
     def _write(self, unique: int, offset: int, length: int) -> None:
         if offset + length > self._size:
@@ -169,11 +198,18 @@ class Lane:
             error = errno.EIO
         if error:
             self.answer(abi.failure(unique, error))
-        elif self._open:
+            return
+        self._answered()
+        if self._open:
             try:
                 os.writev(self._fd, (abi.data_header(unique, length), data))
             except OSError as failure:
                 self._undeliverable(failure)
+
+    def _answered(self) -> None:
+        self._unanswered -= 1
+        if self._last_answer is not None and not self._unanswered:
+            self._last_answer.set()
 
     @staticmethod
     def _undeliverable(error: OSError) -> None:

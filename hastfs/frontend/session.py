@@ -32,16 +32,21 @@ async def serve(
     volume: Volume,
     *,
     taking_over: bool = False,
+    in_order: bool = False,
+    leave: trio.Event | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serves the mount behind `fuse_fd` from `volume` until it is unmounted (returns) or the caller cancels.
+) -> bool:
+    """Serves the mount behind `fuse_fd` from `volume` until it is unmounted (returns False), or `leave` is set and all
+    requests that were taken are answered (returns True), or the caller cancels.
 
     `fuse_fd` must be the very open file description that was mounted (inherited or passed over a socket), because the
     kernel keeps the unanswered requests with it; it stays open, and stays the caller's. `taking_over`: another process
-    served this mount and died; what it left unanswered is served now. Nothing is lost by a cancellation either: the
-    requests under way wait in the kernel for the next one to take over, or for the descriptor's end.
+    served this mount before; what it left unanswered is served now. That is nothing if it left `in_order`. Nothing is
+    lost by a cancellation either: the requests under way wait in the kernel for the next one to take over, or for the
+    descriptor's end.
 
-    Raises SystemFailure if libfuse cannot be set up, or on `taking_over` with a kernel before Linux 6.9.
+    Raises SystemFailure if libfuse cannot be set up, or on `taking_over` from one that did not leave in order with a
+    kernel before Linux 6.9.
     """
     os.set_blocking(fuse_fd, False)
     ours, libfuses = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -57,11 +62,14 @@ async def serve(
                 nursery.start_soon(_to_libfuse, forwarded, control)
                 nursery.start_soon(_from_libfuse, control, lane)
                 nursery.start_soon(pyfuse3.main)
+                if leave is not None:
+                    nursery.start_soon(_leave_when, leave, lane)
                 if taking_over:
-                    _resend(lane)
+                    _resend(lane, in_order)
                 task_status.started()
-                await lane.run()
+                left = await lane.run()
                 nursery.cancel_scope.cancel()
+            return left
         finally:
             lane.close()
             # Frees the session and closes libfuse's end of the pair. The mount itself is none of libfuse's business.
@@ -78,12 +86,19 @@ def _open_pyfuse3(operations: ImageOperations, libfuses: socket.socket) -> None:
         libfuses.detach()
 
 
-def _resend(lane: Lane) -> None:
+async def _leave_when(event: trio.Event, lane: Lane) -> None:
+    await event.wait()
+    lane.leave()
+
+
+def _resend(lane: Lane, in_order: bool) -> None:
     try:
         lane.resend()
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
+        if in_order:  # There is nothing to be sent again; where the kernel can, asking for it does no harm.
+            return
         raise SystemFailure(
             "This kernel (before Linux 6.9) cannot hand on the requests of a worker that died: the image has to be"
             " unmounted."

@@ -42,6 +42,15 @@ class Server:
         """SIGTERM: it cancels `serve`."""
         self.process.send_signal(signal.SIGTERM)
 
+    def leave(self) -> None:
+        """It takes no more requests from now on."""
+        self.process.send_signal(signal.SIGUSR1)
+        self.wait_for_line("leaving")
+
+    def answer(self) -> None:
+        """SIGUSR2: it answers what it kept."""
+        self.process.send_signal(signal.SIGUSR2)
+
     def counts(self) -> dict[str, int]:
         """Waits for the end, which must be a good one; returns what the volume counted."""
         last = ""

@@ -1,13 +1,15 @@
 """A volume on a plain file, and a process that serves it: the frontend's tests need no replication.
 
 `python -m tests.kernel.frontend_volume FD BACKING MODE...` serves the mounted /dev/fuse descriptor FD until it is
-unmounted or SIGTERM comes; prints `ready` when it serves and what it counted (JSON) when it ends. MODE: `take-over`
-serves on after another process; `mute` takes requests for data and leaves them unanswered; `late` answers them when the
-session is over.
+unmounted or SIGTERM comes, or leaves it to another process after SIGUSR1; prints `ready` when it serves and what it
+counted (JSON) when it ends. MODE: `take-over` serves on after another process, `in-order` after one that left, as on
+a kernel that cannot send requests again; `mute` takes requests for data and leaves them unanswered, until SIGUSR2;
+`late` answers them when the session is over.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -16,9 +18,12 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from unittest import mock
 
 import trio
+import trio.testing
 
+from hastfs.frontend.lane import Lane
 from hastfs.frontend.session import serve
 from hastfs.volume import Buffer, Done, ReadDone
 
@@ -83,28 +88,48 @@ class SilentVolume(FileVolume):
         print("kept", flush=True)
 
 
-async def _serve_until_told(fd: int, volume: FileVolume, taking_over: bool) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+def _refuse_to_resend(lane: Lane) -> None:
+    raise OSError(errno.EINVAL, "as before Linux 6.9")
+
+
+async def _serve_until_told(fd: int, volume: FileVolume, modes: list[str]) -> None:
+    leave = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2) as signals:
         async with trio.open_nursery() as nursery:
 
-            async def stop() -> None:
-                async for _ in signals:
-                    nursery.cancel_scope.cancel()
+            async def obey() -> None:
+                async for number in signals:
+                    if number == signal.SIGUSR1:
+                        leave.set()
+                        with trio.CancelScope(shield=True):
+                            await trio.testing.wait_all_tasks_blocked()
+                        print("leaving", flush=True)
+                    elif number == signal.SIGUSR2:
+                        _answer_what_was_kept(volume)
+                    else:
+                        nursery.cancel_scope.cancel()
 
-            nursery.start_soon(stop)
+            nursery.start_soon(obey)
             async with trio.open_nursery() as serving:
-                await serving.start(partial(serve, fd, volume, taking_over=taking_over))
+                take_over = partial(serve, taking_over="take-over" in modes, in_order="in-order" in modes)
+                await serving.start(partial(take_over, fd, volume, leave=leave))
                 print("ready", flush=True)
             nursery.cancel_scope.cancel()
+
+
+def _answer_what_was_kept(volume: FileVolume) -> None:
+    if isinstance(volume, SilentVolume):
+        while volume.unanswered:
+            volume.unanswered.pop()()
 
 
 def main(arguments: list[str]) -> None:
     fd, path, modes = int(arguments[0]), arguments[1], arguments[2:]
     volume = SilentVolume(path) if "mute" in modes or "late" in modes else FileVolume(path)
-    trio.run(_serve_until_told, fd, volume, "take-over" in modes)
-    if isinstance(volume, SilentVolume) and "late" in modes:
-        for answer in volume.unanswered:
-            answer()
+    with mock.patch.object(Lane, "resend", _refuse_to_resend) if "in-order" in modes else contextlib.nullcontext():
+        trio.run(_serve_until_told, fd, volume, modes)
+    if "late" in modes:
+        _answer_what_was_kept(volume)
     print(json.dumps(volume.counts), flush=True)
 
 

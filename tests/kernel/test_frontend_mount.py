@@ -99,6 +99,35 @@ def test_what_a_cancelled_session_left_unanswered_is_answered_by_the_next(image:
     assert waiting.returncode == 0, said
 
 
+def test_a_server_that_leaves_answers_what_it_took_and_the_next_one_gets_the_rest(image: Image) -> None:
+    leaving = image.serve("mute")
+    asked_before = reader(image.path)
+    leaving.wait_for_line("kept")
+    leaving.leave()
+    asked_after = subprocess.Popen(["stat", "--file-system", image.path], stdout=subprocess.DEVNULL)
+    assert leaving.process.poll() is None, "it waits for the answer to what it took"
+    leaving.answer()
+    _, said = asked_before.communicate(timeout=PATIENCE)
+    assert "Input/output error" in said, "as the volume answered"
+    assert leaving.counts()["reads"] == 1
+    assert asked_after.poll() is None, "it waits in the kernel"
+    image.serve("take-over", "in-order")
+    assert asked_after.wait(PATIENCE) == 0
+
+
+def test_servers_that_leave_in_order_need_no_kernel_that_sends_requests_again(image: Image) -> None:
+    server = image.serve()
+    for number in range(5):
+        with image.path.open("r+b") as file:
+            file.seek(512 * number)
+            file.write(b"data")
+        os.stat(image.path)
+        server.leave()
+        server.counts()
+        server = image.serve("take-over", "in-order")
+    assert image.path.read_bytes()[: 512 * 5] == (b"data" + bytes(508)) * 5
+
+
 def test_a_process_that_is_killed_while_it_waits_does_not_disturb_others(image: Image) -> None:
     server = image.serve("mute")
     waiting = reader(image.path)

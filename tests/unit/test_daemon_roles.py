@@ -17,6 +17,7 @@ from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.roles import PrimaryRole
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
 from hastfs.errors import BusyError, ComponentError, DataError, HastError, MetadataError, SystemFailure
 from hastfs.model import Replication, Role
@@ -63,6 +64,11 @@ class Stage:
 
     async def become(self, role: Role, *, force: bool = False) -> Role:
         return await self.resource.set_role(role, force=force)
+
+    async def become_primary(self) -> PrimaryRole:
+        await self.become(Role.PRIMARY)
+        assert self.resource._primary is not None
+        return self.resource._primary
 
 
 @pytest.fixture
@@ -135,6 +141,92 @@ async def test_a_worker_that_dies_is_replaced_on_the_same_image(stage: Stage, en
     # Taking an inconsistent component by force is a decision for once.
     assert (second.taking_over, second.force) == (True, False)
     assert stage.resource.role is Role.PRIMARY
+
+
+def ways_of_taking_over(stage: Stage) -> list[tuple[bool, bool]]:
+    """(taking over, in order) of every worker."""
+    return [(job.taking_over, job.in_order) for job in stage.jobs if isinstance(job, PrimaryJob)]
+
+
+async def test_a_worker_is_renewed_when_the_fresh_one_serves(stage: Stage) -> None:
+    role = await stage.become_primary()
+    await role.renew_worker()
+    assert stage.log == ["mount", "start 1", "attach", "hand over 1", "replace with 2"]
+    assert ways_of_taking_over(stage) == [(False, False), (True, True)]
+    assert role.worker is stage.workers[1]
+    assert stage.resource.role is Role.PRIMARY
+    assert stage.hooks.fired == ["role disk init primary"]
+
+
+async def test_a_worker_may_be_renewed_any_number_of_times(
+    stage: Stage, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    role = await stage.become_primary()
+    for _ in range(12):
+        await role.renew_worker()
+    assert len(stage.workers) == 13
+    assert trio.current_time() < 1, "none of them waited"
+    assert caplog.text.count("ERROR") == 0
+
+
+async def test_a_worker_that_does_not_hand_over_is_replaced_as_one_that_died(stage: Stage) -> None:
+    role = await stage.become_primary()
+    stage.workers[0].hangs = True
+    await role.renew_worker()
+    assert stage.log[3:] == ["hand over 1", "kill 1", "replace with 2"]
+    assert ways_of_taking_over(stage)[1] == (True, False)
+
+
+async def test_a_fresh_worker_that_dies_before_it_serves_leaves_nothing_unanswered_either(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    role = await stage.become_primary()
+    stage.endings = [KILLED, KILLED, None]
+    await role.renew_worker()
+    assert ways_of_taking_over(stage)[1:] == [(True, True)] * 3
+    assert role.worker is stage.workers[3]
+
+
+async def test_after_a_worker_that_was_renewed_one_that_dies_is_one_that_died(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    role = await stage.become_primary()
+    await role.renew_worker()
+    await trio.sleep(2)
+    stage.workers[1].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert ways_of_taking_over(stage)[1:] == [(True, True), (True, False)]
+
+
+async def test_a_worker_that_is_not_there_at_the_moment_is_not_waited_for_to_hand_over(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    role = await stage.become_primary()
+    stage.endings = [KILLED, None]
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()  # the second is dead, the third not yet there
+    await role.renew_worker()
+    assert role.worker is stage.workers[2]
+    assert ways_of_taking_over(stage)[1:] == [(True, False), (True, False)]
+
+
+async def test_a_fresh_worker_that_cannot_serve_costs_the_role_and_whoever_asked_for_it_hears_of_it(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    role = await stage.become_primary()
+    stage.endings = [BROKEN]
+    with pytest.raises(SystemFailure, match=r"^Resource disk is not primary any more; the log says why\.$"):
+        await role.renew_worker()
+    assert stage.resource.role is Role.INIT
+    assert BROKEN.message in caplog.text
+
+
+async def test_no_worker_is_renewed_when_the_role_is_left(stage: Stage) -> None:
+    role = await stage.become_primary()
+    await stage.become(Role.INIT)
+    with pytest.raises(SystemFailure, match="not primary any more"):
+        await role.renew_worker()
+    assert len(stage.workers) == 1
 
 
 async def test_workers_that_keep_dying_are_given_up(

@@ -14,6 +14,8 @@ from hastfs.daemon.workerlink import (
     Configure,
     Configured,
     Failed,
+    HandedOver,
+    HandOver,
     Happened,
     LinkEnd,
     Order,
@@ -241,6 +243,30 @@ async def test_a_worker_that_does_not_stop_is_killed(
 ) -> None:
     assert (await pair.worker.stop(5.0)).exit_code == -9
     assert "does not stop within 5 s" in caplog.text
+
+
+async def test_a_worker_hands_over_when_it_says_so_and_ends(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.hand_over, 5.0)
+        await pair.expect(HandOver())
+        pair.say(HandedOver())
+        await trio.testing.wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        pair.exit()
+    assert pair.worker.outcome.in_order
+    assert pair.worker.outcome.handed_over
+
+
+async def test_a_worker_that_dies_after_it_handed_over_left_no_request_unanswered(pair: Pair) -> None:
+    pair.say(HandedOver())
+    pair.exit(-9)
+    await pair.worker.ended.wait()
+    assert pair.worker.outcome == Ended("Worker process killed (signal=9).", -9, True, handed_over=True)
+
+
+async def test_a_worker_that_does_not_hand_over_is_killed(pair: Pair, autojump_clock: trio.testing.MockClock) -> None:
+    ended = await pair.worker.hand_over(5.0)
+    assert (ended.exit_code, ended.handed_over) == (-9, False)
 
 
 async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(

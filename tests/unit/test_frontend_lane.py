@@ -6,10 +6,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
+import trio
+import trio.testing
 
 from hastfs.frontend import fuse_abi as abi
 from hastfs.frontend.lane import BATCH, Lane
@@ -263,6 +266,74 @@ def test_after_close_late_answers_do_not_touch_the_descriptor(bench: Bench) -> N
     bench.assert_silent()
 
 
+class Leaving:
+    """A lane that runs and was told to leave."""
+
+    def __init__(self) -> None:
+        self._left = False
+
+    async def run(self, lane: Lane) -> None:
+        assert await lane.run()
+        self._left = True
+
+    async def left(self) -> bool:
+        """Whether it has, once nothing moves any more."""
+        await trio.testing.wait_all_tasks_blocked()
+        return self._left
+
+
+@asynccontextmanager
+async def leaving(lane: Lane) -> AsyncIterator[Leaving]:
+    told = Leaving()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(told.run, lane)
+        await trio.testing.wait_all_tasks_blocked()
+        lane.leave()
+        yield told
+
+
+async def test_a_lane_that_leaves_ends_when_everything_that_it_took_is_answered(bench: Bench) -> None:
+    bench.volume.held = []
+    bench.read(2, 0, 1)
+    bench.write(4, 0, b"y")
+    bench.request(abi.FUSE_FSYNC, 6, struct.pack("=QII", 1, 0, 0))
+    bench.fallocate(8, 0x03, 0, 512)
+    bench.request(3, 10, b"getattr")
+    bench.request(abi.FUSE_INTERRUPT, 3, struct.pack("=Q", 2))
+    bench.request(abi.FUSE_FORGET, 12, bytes(8))
+    bench.request(abi.FUSE_BATCH_FORGET, 14, bytes(8))
+    bench.request(abi.FUSE_INIT, 16, bytes(64))
+    async with leaving(bench.lane) as lane:
+        for answer in bench.volume.held:
+            assert not await lane.left()
+            answer()
+        assert not await lane.left(), "what was forwarded is not answered"
+        bench.lane.answer(abi.success(10))
+        assert await lane.left()
+    assert sorted(bench.answer()[0] for _ in range(6)) == [2, 4, 6, 8, 10, 16]
+    bench.assert_silent()
+
+
+async def test_a_lane_that_leaves_takes_nothing_more(bench: Bench) -> None:
+    bench.volume.held = []
+    bench.read(2, 0, 1)
+    async with leaving(bench.lane) as lane:
+        assert not await lane.left()
+        bench.read(4, 0, 1)
+        bench.volume.held[0]()
+        assert await lane.left()
+    assert bench.answer()[0] == 2
+    bench.volume.held = None
+    assert bench.ask()[0] == 4, "whoever comes next finds it"
+
+
+async def test_a_lane_with_nothing_to_answer_leaves_at_once(bench: Bench) -> None:
+    bench.read(2, 0, 1)
+    async with leaving(bench.lane) as lane:
+        assert await lane.left()
+    assert bench.answer() == (2, 0, b"x")
+
+
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.ENODEV, errno.EPERM])
 def test_an_answer_that_nobody_waits_for_is_dropped(bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def refuse(fd: int, message: object) -> int:
@@ -295,7 +366,7 @@ async def test_the_lane_ends_when_the_file_system_is_gone(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "readv", gone)
-    await bench.lane.run()
+    assert not await bench.lane.run()
 
 
 def test_a_request_that_was_given_up_does_not_stop_the_lane(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
