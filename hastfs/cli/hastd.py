@@ -76,9 +76,9 @@ def _serve(
 ) -> int:
     try:
         log.info("%s", privileges.outlook())
-        launcher = ProcessLauncher(ProcessStarter())
-        leftovers.clear(config)
-        trio.run(Supervisor(config, read, doors, launcher, settings).run, serving)
+        with contextlib.closing(ProcessStarter()) as starter:
+            leftovers.clear(config)
+            trio.run(Supervisor(config, read, doors, ProcessLauncher(starter), settings).run, serving)
     except Exception:
         log.critical("hastd failed.", exc_info=True)
         return os.EX_SOFTWARE

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
+import pickle
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import reduction
 from typing import Any, TypeAlias
 
 from hastfs.config.schema import ResourceConfig
@@ -22,13 +24,6 @@ class PassedFd:
     """A descriptor that is duplicated into the worker when a job is handed over."""
 
     fd: int
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _arrived, (reduction.DupFd(self.fd),)
-
-
-def _arrived(passed: Any) -> PassedFd:
-    return PassedFd(passed.detach())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +68,41 @@ Job: TypeAlias = PrimaryJob | SecondaryJob
 def work(job: Job) -> None:
     """The worker process's entry."""
     importlib.import_module(WORKER_MODULE).main(job)
+
+
+def pack(target: Callable[[Any], None], argument: object) -> tuple[bytes, list[int]]:
+    """A call in bytes, and the descriptors to send along. Sockets and PassedFds are handed over by descriptor."""
+    packer = _Packer(buffer := io.BytesIO())
+    packer.dump((target, argument))
+    return buffer.getvalue(), packer.fds
+
+
+def unpack(data: bytes, fds: Sequence[int]) -> tuple[Callable[[Any], None], Any]:
+    """In the other process, where the descriptors arrived in the same order. Only for what `pack` of hastd made."""
+    return _Unpacker(data, fds).load()  # type: ignore[no-any-return]
+
+
+class _Packer(pickle.Pickler):
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.fds: list[int] = []
+
+    def persistent_id(self, thing: Any) -> tuple[bool, int] | None:
+        match thing:
+            case socket.socket():
+                self.fds.append(thing.fileno())
+            case PassedFd():
+                self.fds.append(thing.fd)
+            case _:
+                return None
+        return isinstance(thing, socket.socket), len(self.fds) - 1
+
+
+class _Unpacker(pickle.Unpickler):
+    def __init__(self, data: bytes, fds: Sequence[int]) -> None:
+        super().__init__(io.BytesIO(data))
+        self._fds = fds
+
+    def persistent_load(self, which: Any) -> socket.socket | PassedFd:
+        is_socket, index = which
+        return socket.socket(fileno=self._fds[index]) if is_socket else PassedFd(self._fds[index])

@@ -1,29 +1,32 @@
-"""Worker processes: started from a preloaded process, so that a replacement serves after some 20 ms.
+"""Worker processes, forked from a preloaded process (`forker`), so that a replacement serves after some 30 ms.
 
-Importing what a worker needs takes 0.3 s and more; multiprocessing's forkserver does it once and forks from then on.
-It is started without any descriptor of ours and so are the workers: they have only what a job hands over.
+Importing what a worker needs takes 0.3 s and more; the forker does it once. It is started without any descriptor of
+ours and so are the workers: they have only what a job hands over. Nothing of this has a name in the file system, so
+nothing stays behind, whoever is killed.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import importlib.util
-import multiprocessing
+import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, util
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from pathlib import Path
 from typing import TypeVar
 
 import trio
 
+from hastfs.daemon import forker, jobs
 from hastfs.daemon.jobs import WORKER_MODULE
 from hastfs.errors import SystemFailure, plain
 
-_REAPED_WITHIN = 5.0  # Seconds; the forkserver tells an exit status as soon as it has collected it.
+_REAPED_WITHIN = 5.0  # Seconds; the forker tells an exit status as soon as it has collected it.
+
+_FORKER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from hastfs.daemon import forker; forker.main({})"
+"""It finds everything where we found it, installed or not."""
 
 _Argument = TypeVar("_Argument")
 
@@ -31,90 +34,119 @@ _Argument = TypeVar("_Argument")
 class WorkerProcess:
     """A started process. Its pidfd cannot mean another process, unlike its pid."""
 
-    def __init__(self, process: ForkServerProcess, lock: trio.Lock) -> None:
-        self._process = process
-        self._lock = lock
-        self.pid = process.pid or 0
-        try:
-            self._pidfd: int | None = os.pidfd_open(self.pid)
-        except ProcessLookupError:
-            self._pidfd = None  # It has ended already.
+    def __init__(self, pid: int, pidfd: int, status: socket.socket) -> None:
+        """`status`: where the forker tells how the process ended."""
+        self.pid = pid
+        self._pidfd = pidfd
+        self._status = status
+        self._code: int | None = None
 
     async def wait(self) -> int:
         """Waits for the process's end; its exit code, or minus the signal that killed it, as in subprocess."""
-        if self._pidfd is not None:
-            await trio.lowlevel.wait_readable(self._pidfd)
+        await trio.lowlevel.wait_readable(self._pidfd)
         with trio.move_on_after(_REAPED_WITHIN):
-            await trio.lowlevel.wait_readable(self._process.sentinel)
-        async with self._lock:
-            code = self._process.exitcode
-        return -signal.SIGKILL if code is None else code
+            await trio.lowlevel.wait_readable(self._status)
+        if self._code is None:
+            self._code = self._told()
+        return self._code
+
+    def _told(self) -> int:
+        try:
+            told = self._status.recv(forker.NUMBER.size)
+        except OSError:
+            told = b""
+        code: int = forker.NUMBER.unpack(told)[0] if told else -signal.SIGKILL  # the forker died before it could tell
+        return code
 
     def kill(self) -> None:
         """SIGKILL; nothing happens if it has ended."""
-        if self._pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
         """Gives up the descriptors; once, after the end."""
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-        with contextlib.suppress(ValueError):  # It cannot be killed: nothing more can be done about it.
-            self._process.close()
+        os.close(self._pidfd)
+        self._status.close()
 
 
 class ProcessStarter:
-    """Starts worker processes. To be made before trio runs."""
+    """Starts worker processes. Whatever still runs of them at the `close` is killed."""
 
     def __init__(self, preload: str = WORKER_MODULE) -> None:
-        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([preload])
-        # It would wait for our processes at our exit, also for one that cannot be killed. The supervisor ends them all.
-        atexit.unregister(util._exit_function)  # type: ignore[attr-defined]
-        with _importable(), _deaf():
-            forkserver.ensure_running()
-        # multiprocessing collects exit statuses in start() as well as in exitcode: one at a time.
-        self._lock = trio.Lock()
+        self._preload = preload
+        self._asking = trio.Lock()
+        self._launch()
+
+    @property
+    def pid(self) -> int:
+        """The forker's."""
+        return self._forker.pid
+
+    def close(self) -> None:
+        self._requests.close()
+        self._forker.wait()
 
     async def start(self, target: Callable[[_Argument], None], argument: _Argument) -> WorkerProcess:
         """Runs `target(argument)` in a new process. SystemFailure if there cannot be one."""
-        process = self._context.Process(target=target, args=(argument,))
-        async with self._lock:
-            try:
-                # In a thread: the forkserver may still be busy with its imports.
-                await trio.to_thread.run_sync(process.start)
-            except (OSError, EOFError) as error:
-                raise SystemFailure(f"Unable to start a worker process: {plain(error)}.") from error
-        return WorkerProcess(process, self._lock)
+        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        status.setblocking(False)
+        try:
+            with theirs:
+                data, fds = jobs.pack(target, argument)
+                await self._ask(data, [theirs.fileno(), *fds])
+            # It may still be busy with its imports.
+            await trio.lowlevel.wait_readable(status)
+            return _started(status)
+        except OSError as error:
+            status.close()
+            raise SystemFailure(f"Unable to start a worker process: {plain(error)}.") from error
+        except BaseException:
+            status.close()
+            raise
+
+    async def _ask(self, data: bytes, fds: list[int]) -> None:
+        """Raises OSError."""
+        async with self._asking:
+            if self._forker.poll() is not None:  # somebody killed it
+                self._requests.close()
+                self._launch()
+            while True:
+                try:
+                    socket.send_fds(self._requests, [data], fds)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._requests)
+                else:
+                    return
+
+    def _launch(self) -> None:
+        self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._requests.setblocking(False)
+        code = _FORKER.format(f"{theirs.fileno()}, {self._preload!r}")
+        with theirs, _deaf():
+            self._forker = subprocess.Popen(
+                [sys.executable, "-P", "-c", code, json.dumps([os.path.abspath(place) for place in sys.path])],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
 
 
-@contextlib.contextmanager
-def _importable() -> Iterator[None]:
-    """Lets the forkserver find this package where we found it, installed or not: it is started by name.
-
-    Our own children (hooks) are not to inherit that.
-    """
-    spec = importlib.util.find_spec("hastfs")
-    root = str(Path(spec.origin or "").resolve().parent.parent) if spec else ""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, before)))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+def _started(status: socket.socket) -> WorkerProcess:
+    """Of what the forker tells first. Raises OSError: there is no process."""
+    told, fds, _, _ = socket.recv_fds(status, forker.NUMBER.size, 1, socket.MSG_CMSG_CLOEXEC)
+    if not told:
+        raise OSError("the process that starts them ended")
+    (pid,) = forker.NUMBER.unpack(told)
+    if pid <= 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return WorkerProcess(pid, fds[0], status)
 
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """What is started now ignores the signals that end hastd, also when they are sent to all of its processes at once:
-    the forkserver has to outlive every worker, and it is told to end by hastd's own end."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGHUP)}
+    """What is started now does not die of the signals that end hastd, from its very first moment on: it has to outlive
+    every worker, and it is told to end by hastd's own end. Here they wait, and are not lost."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, forker.SIGNALS_OF_HASTD)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

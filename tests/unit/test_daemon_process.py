@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 import trio
@@ -20,7 +20,8 @@ from hastfs.daemon.process import ProcessStarter
 
 @pytest.fixture(scope="module")
 def starter() -> Iterator[ProcessStarter]:
-    yield ProcessStarter("hastfs.daemon.workerlink")
+    with contextlib.closing(ProcessStarter("hastfs.daemon.workerlink")) as made:
+        yield made
 
 
 def open_files(pid: int) -> set[str]:
@@ -67,8 +68,7 @@ async def test_a_worker_has_nothing_open_that_it_was_not_given(starter: ProcessS
         ours = os.readlink(f"/proc/self/fd/{listener.fileno()}")
         assert ours in open_files(os.getpid())
         assert ours not in open_files(process.pid)
-        server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-        assert ours not in open_files(server)
+        assert ours not in open_files(starter.pid)
         process.kill()
         await process.wait()
         process.close()
@@ -84,15 +84,83 @@ async def test_a_descriptor_that_is_handed_over_is_the_same_open_file(starter: P
     os.close(reader)
 
 
-async def test_the_forkserver_does_not_mind_signals_meant_for_hastd(starter: ProcessStarter) -> None:
-    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+async def test_the_forker_does_not_mind_signals_meant_for_hastd(starter: ProcessStarter) -> None:
+    server = starter.pid
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(server, number)
     process = await starter.start(sys.exit, 3)
     assert await process.wait() == 3
-    assert forkserver._forkserver._forkserver_pid == server  # type: ignore[attr-defined]
+    assert starter.pid == server
     process.close()
 
 
-def test_looking_for_the_package_is_no_business_of_our_other_children(starter: ProcessStarter) -> None:
-    assert "PYTHONPATH" not in os.environ or "hastfs" not in os.environ["PYTHONPATH"]
+async def test_an_error_of_a_process_is_an_exit_code(starter: ProcessStarter) -> None:
+    process = await starter.start(os.close, -1)
+    assert await process.wait() == 1
+    assert await process.wait() == 1  # as often as one likes
+    process.close()
+
+
+async def test_sockets_are_handed_over_as_sockets(starter: ProcessStarter) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        with theirs:
+            process = await starter.start(say_type, theirs)
+        assert await trio.to_thread.run_sync(ours.recv, 10) == b"5"
+    assert await process.wait() == 0
+    process.close()
+
+
+def say_type(there: socket.socket) -> None:
+    """In the other process."""
+    there.send(str(int(there.type)).encode())
+
+
+async def test_a_forker_that_was_killed_is_replaced(starter: ProcessStarter) -> None:
+    running = await starter.start(time.sleep, 100)
+    before = starter.pid
+    os.kill(before, signal.SIGKILL)
+    await trio.to_thread.run_sync(os.waitid, os.P_PID, before, os.WEXITED | os.WNOWAIT)
+    process = await starter.start(sys.exit, 4)
+    assert await process.wait() == 4
+    assert starter.pid != before
+    process.close()
+    running.kill()
+    assert await running.wait() == -signal.SIGKILL
+    running.close()
+
+
+async def test_a_process_that_is_stopped_ends_with_its_starter() -> None:
+    with contextlib.closing(ProcessStarter("hastfs.daemon.workerlink")) as starter:
+        process = await starter.start(time.sleep, 100)
+        os.kill(process.pid, signal.SIGSTOP)
+    with trio.fail_after(10):
+        await process.wait()
+    process.close()
+
+
+async def test_no_process_loads_our_main_program(starter: ProcessStarter) -> None:
+    """It would do so from disk, anew each time, and may not be what we are any more."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = await starter.start(say_main, theirs)
+        assert await trio.to_thread.run_sync(ours.recv, 100) == b"None"
+    await process.wait()
+    process.close()
+
+
+def say_main(there: socket.socket) -> None:
+    """In the other process."""
+    there.send(str(getattr(sys.modules["__main__"], "__file__", None)).encode())
+
+
+async def test_the_starter_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with contextlib.closing(ProcessStarter("hastfs.daemon.workerlink")) as starter:
+        process = await starter.start(sys.exit, 0)
+        assert await process.wait() == 0
+        process.close()
+        assert os.listdir(tmp_path) == []
+        server = starter.pid
+    assert str(server) not in os.listdir("/proc")
