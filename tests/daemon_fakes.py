@@ -40,6 +40,7 @@ class FakeWorker(Worker):
         self.ended = trio.Event()
         self.outcome = IN_ORDER
         self.served = 0.0
+        self.detached: bytes | None = None
         self.configs: list[ResourceConfig] = []
         """What it was told after the start."""
         self._born = trio.current_time()
@@ -49,8 +50,9 @@ class FakeWorker(Worker):
 
     async def run(self) -> None:
         try:
-            if self._ends is not None:
-                self.end(self._ends)
+            if self._ends is not None:  # without having served at all
+                self.outcome = self._ends
+                self.ended.set()
             await self.ended.wait()
         finally:
             self.ended.set()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from hastfs.cli import options, output
-from hastfs.cli.commands import create, dump, reload, role, status, stop
+from hastfs.cli.commands import attach, create, dump, reload, role, status, stop
 from hastfs.cli.commands import list as list_
 from hastfs.cli.options import Options, UsageShown
 from hastfs.config import files
@@ -22,6 +22,7 @@ COMMANDS: MappingProxyType[str, Callable[[Options, Config], int]] = MappingProxy
         "list": list_.run,
         "status": status.run,
         "dump": dump.run,
+        "attach": attach.run,
         "reload": reload.run,
         "stop": stop.run,
     }

@@ -21,6 +21,7 @@ usage: hastctl create [-df] [-c config] [-e extentsize] [-k keepdirty]
        hastctl list [-d] [-c config] [all | name ...]
        hastctl status [-d] [-c config] [all | name ...]
        hastctl dump [-d] [-c config] [all | name ...]
+       hastctl attach [-d] [-c config] all | name ...
        hastctl reload [-df] [-c config]
        hastctl stop [-df] [-c config]"""
 
@@ -30,6 +31,7 @@ _LETTERS = {
     "list": "dc:h",
     "status": "dc:h",
     "dump": "dc:h",
+    "attach": "dc:h",
     "reload": "dfc:h",
     "stop": "dfc:h",
 }
@@ -128,7 +130,7 @@ def _take_role(names: list[str]) -> Role:
 
 
 def _names(command: str, names: list[str]) -> tuple[str, ...]:
-    if command in ("create", "role") and not names:
+    if command in ("create", "role", "attach") and not names:
         raise UsageShown(HASTCTL_USAGE)
     if command in ("reload", "stop") and names:
         raise UsageShown(HASTCTL_USAGE)

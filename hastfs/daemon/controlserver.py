@@ -36,6 +36,9 @@ class Controlled(Protocol):
     async def reload(self, request: Request) -> Reply:
         """Reads the configuration again."""
 
+    async def attach(self, request: Request) -> Reply:
+        """Uses components again that failed."""
+
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service; the daemon ends when `end` is called."""
 
@@ -93,6 +96,8 @@ class ControlServer:
                     return await self._controlled.status(request)
                 case ControlCommand.RELOAD:
                     return await self._controlled.reload(request)
+                case ControlCommand.ATTACH:
+                    return await self._controlled.attach(request)
                 case ControlCommand.STOP:
                     return await self._controlled.stop(request)
         except ControlError:

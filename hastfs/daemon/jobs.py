@@ -39,6 +39,10 @@ class PrimaryJob:
     """A worker served this descriptor before."""
     in_order: bool
     """It left no request unanswered."""
+    detached: bytes | None = None
+    """It had parted with its component and left this metadata (hastfs.resource.detaching)."""
+    attaching: bool = False
+    """The component is to be used again nevertheless."""
 
     @property
     def role(self) -> Role:

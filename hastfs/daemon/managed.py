@@ -88,6 +88,17 @@ class ManagedResource:
                     self._become(reached)
         return before
 
+    async def attach(self) -> None:
+        """Uses a component again that was repaired. HastError, with nothing changed, if that cannot be."""
+        async with self.changing:
+            if self._primary is not None:
+                await self._primary.attach()
+            elif self._secondary is not None:
+                await trio.to_thread.run_sync(check_component, self.config)
+                await self._secondary.drop()  # Its primary comes again, and the component is opened anew.
+            else:
+                raise DataError(f"Resource {self.config.name} has the role init: its component is not in use.")
+
     # -- for a new configuration; `changing` is held ---------------------------------------------------------------
 
     async def leave(self, *, force: bool) -> Role:

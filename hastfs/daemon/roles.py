@@ -20,8 +20,10 @@ from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
-from hastfs.errors import BusyError, HastError, SystemFailure
-from hastfs.resource.events import Notify
+from hastfs.errors import BusyError, ComponentError, HastError, MetadataError, SystemFailure
+from hastfs.ondisk.metadata import decode_copy
+from hastfs.resource.events import Event, Notify
+from hastfs.resource.provision import check_same_disk, read_metadata
 
 MAX_DEATHS = 5
 """Workers of a primary that may die in a row, none having served for SERVED_WELL, before the role is given up."""
@@ -61,6 +63,9 @@ class PrimaryRole:
         self._deaths = 0  # in a row
         self._in_order = False  # The worker that served last left no request unanswered.
         self._started = trio.Event()  # the next worker; for each a new event
+        self._detached: bytes | None = None  # what a worker left that had to part with its component
+        self._attaching = False  # The next worker is to use the component again.
+        self._not_attached = ""  # why that could not be
 
     async def run(self, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
         """started() when the image and the device can be used; returns when the role was left.
@@ -98,7 +103,17 @@ class PrimaryRole:
         around, fuse = self._around, PassedFd(self._export.fuse_fd)
 
         def job(link: socket.socket) -> PrimaryJob:
-            return PrimaryJob(around.config, around.logs, link, fuse, force, taking_over, self._in_order)
+            return PrimaryJob(
+                around.config,
+                around.logs,
+                link,
+                fuse,
+                force,
+                taking_over,
+                self._in_order,
+                self._detached,
+                self._attaching,
+            )
 
         worker = await around.launcher.launch(job, around.notify)
         nursery.start_soon(worker.run)
@@ -125,6 +140,8 @@ class PrimaryRole:
     def _judge(self, ended: Ended) -> float:
         """Seconds until the next worker; raises if there is to be none."""
         served = 0.0 if self.worker is None else self.worker.served
+        if not self._attaching and self.worker is not None and self.worker.detached is not None:
+            self._detached = self.worker.detached
         if served or ended.handed_over:
             self._in_order = ended.handed_over
         if ended.in_order and ended.handed_over:
@@ -132,6 +149,10 @@ class PrimaryRole:
             return 0.0
         if ended.in_order:
             raise SystemFailure("The image was unmounted by somebody else.")
+        if self._attaching and not served:
+            self._attaching = False
+            self._not_attached = ended.message
+            return 0.0
         if not ended.temporary:
             raise WorkerFailed(ended)
         self._deaths = 1 if served >= SERVED_WELL else self._deaths + 1
@@ -177,6 +198,21 @@ class PrimaryRole:
             return
         raise SystemFailure(f"Resource {self._around.config.name} is not primary any more; the log says why.")
 
+    async def attach(self) -> None:
+        """Uses the component again that a worker had to part with. Raises HastError, with nothing changed, if that
+        cannot be. Nothing is done if the component is in use.
+        """
+        left = self._detached if self.worker is None else self.worker.detached or self._detached
+        if left is None:
+            return
+        await trio.to_thread.run_sync(check_attachable, self._around.config, left)
+        self._detached, self._attaching = left, True
+        await self.renew_worker()
+        if not self._attaching:
+            raise ComponentError(f"Unable to attach the component. {self._not_attached}")
+        self._detached, self._attaching = None, False
+        self._around.notify(Event.ATTACH)
+
     async def holders(self) -> list[str]:
         """Who uses the image or the device, besides ourselves."""
         return await self._export.holders({self.worker.pid} if self.worker else set())
@@ -204,6 +240,15 @@ class PrimaryRole:
         if holders:
             self._around.log.warning("Taken away while in use: %s.", "; ".join(holders))
         await self._export.take_away(force=force)
+
+
+def check_attachable(config: ResourceConfig, left: bytes) -> None:
+    """ComponentError if the resource cannot go on with its component. Blocks."""
+    try:
+        found = read_metadata(config)
+    except MetadataError as error:
+        raise ComponentError(str(error)) from error
+    check_same_disk(found, decode_copy(left), config)
 
 
 def busy(name: str, holders: list[str]) -> str:

@@ -115,6 +115,20 @@ class Supervisor:
 
         return await self._for_each(request.resources, change)
 
+    async def attach(self, request: Request) -> Reply:
+        """The components of all resources that are asked for, at the same time."""
+        if self._stopping:
+            raise BusyError("hastd is stopping.")
+
+        async def attach(resource: ManagedResource) -> ResourceStatus:
+            try:
+                await resource.attach()
+            except HastError as error:
+                return ResourceStatus(resource.config.name, error.exit_code, str(error), role=resource.role.word)
+            return ResourceStatus(resource.config.name, role=resource.role.word)
+
+        return await self._for_each(request.resources, attach)
+
     async def status(self, request: Request) -> Reply:
         """Of all resources that are asked for, at the same time."""
         return await self._for_each(request.resources, ManagedResource.status)

@@ -27,6 +27,7 @@ from hastfs.daemon.workerlink import (
     AskStatus,
     Configure,
     Configured,
+    Detached,
     Failed,
     HandedOver,
     HandOver,
@@ -38,9 +39,10 @@ from hastfs.daemon.workerlink import (
 )
 from hastfs.errors import HastError
 from hastfs.frontend import session
+from hastfs.ondisk.metadata import Metadata, decode_copy, encode
 from hastfs.resource import primary, secondary
 from hastfs.resource.events import Event
-from hastfs.resource.provision import Opened, open_component
+from hastfs.resource.provision import Opened, attach_component, open_component, without_component
 from hastfs.resource.status import Status
 from hastfs.resource.waiting import plain_errors
 
@@ -68,7 +70,7 @@ def main(job: Job) -> None:
     link = LinkEnd(job.link)
     try:
         # Privileges belong to threads: none may be started before they are dropped. What needs them comes first.
-        opened = open_component(job.config)
+        opened = _open(job)
         _be_io_flusher()
         privileges.drop()
         trio.run(_work, job, opened, link)
@@ -76,6 +78,14 @@ def main(job: Job) -> None:
         failed = _failure(error)
         link.send(failed)
         sys.exit(failed.exit_code)
+
+
+def _open(job: Job) -> Opened:
+    """Raises ComponentError, MetadataError, BusyError."""
+    if not isinstance(job, PrimaryJob) or job.detached is None:
+        return open_component(job.config)
+    left = decode_copy(job.detached)
+    return attach_component(job.config, left) if job.attaching else without_component(job.config, left)
 
 
 def _be_io_flusher() -> None:
@@ -148,11 +158,15 @@ def _notify(link: LinkEnd, event: Event) -> None:
     link.send(Happened(event.value))
 
 
+def _detached(link: LinkEnd, metadata: Metadata) -> None:
+    link.send(Detached(encode(metadata).hex()))
+
+
 async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     notify = partial(_notify, link)
     async with trio.open_nursery() as nursery:
         run = partial(primary.run, job.config, opened, force=job.force, taking_over=job.taking_over)
-        volume = await nursery.start(partial(run, notify=notify))
+        volume = await nursery.start(partial(run, notify=notify, detached=partial(_detached, link)))
         engine.works(volume)
         async with trio.open_nursery() as lane:
             await lane.start(partial(_serve, job, volume, engine, link))

@@ -9,7 +9,7 @@ import json
 import logging
 import socket
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import trio
 
@@ -98,6 +98,20 @@ class HandedOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Detached:
+    """From the worker: the component failed, the resource goes on with the other node's copy. A successor needs
+    `metadata`, a block in hexadecimal digits, to do so.
+    """
+
+    metadata: str
+
+    @property
+    def as_metadata(self) -> bytes:
+        """Raises ValueError for other digits."""
+        return bytes.fromhex(self.metadata)
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """From the worker, last: why it ends."""
 
@@ -108,12 +122,9 @@ class Failed:
 
 
 Order: TypeAlias = AskStatus | Configure | Stop | HandOver
-Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Failed
+Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | Failed
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (AskStatus, Configure, Stop, HandOver, Ready, Happened, StatusAnswer, Configured, HandedOver, Failed)
-}
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Order), *get_args(Report))}
 _PLAIN = (int, str, bool, dict)
 
 

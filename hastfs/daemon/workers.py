@@ -17,6 +17,7 @@ from hastfs.daemon.workerlink import (
     AskStatus,
     Configure,
     Configured,
+    Detached,
     Failed,
     HandedOver,
     HandOver,
@@ -100,6 +101,8 @@ class Worker:
         self._connected = self._syncing = False  # by what the worker told of events
         self._failed: Failed | None = None
         self._handed_over = False
+        self.detached: bytes | None = None
+        """The metadata it left when it parted with its component."""
         self._asked = 0
         self._answers: dict[int, trio.MemorySendChannel[Status | Configured]] = {}
 
@@ -151,6 +154,9 @@ class Worker:
                 self._answer(report.number, report)
             case HandedOver():
                 self._handed_over = True
+            case Detached():
+                self.detached = report.as_metadata
+                self._notify(Event.DETACH)
             case Failed():
                 self._failed = report
             case _:

@@ -51,12 +51,13 @@ _STATISTIC = re.compile(r"stat_.+|.+_queue_size")
 
 
 class ControlCommand(enum.IntEnum):
-    """What hastctl asks for. 1 and 2 are HAST's, STOP (newer releases of the original have it too) and RELOAD ours."""
+    """What hastctl asks for. 1 and 2 are HAST's, all others ours (newer releases of the original have STOP too)."""
 
     SETROLE = 1
     STATUS = 2
     STOP = 16
     RELOAD = 17
+    ATTACH = 18
 
 
 _OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD)  # and of no resource
@@ -122,7 +123,7 @@ def _role(nv: Nv) -> Role:
 class ResourceStatus:
     """What a reply says of one resource; None: not said. `error` 0 is no error, `errmsg` (ours) explains another.
 
-    In the answer to SETROLE `role` is the one the resource had before. `dirty` in bytes.
+    In the answers to SETROLE and ATTACH `role` is the one the resource had before. `dirty` in bytes.
     """
 
     resource: str

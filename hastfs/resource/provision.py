@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
@@ -67,6 +68,49 @@ def open_component(config: ResourceConfig) -> Opened:
         os.close(fd)
         raise
     return Opened(config.local, fd, layout, metadata, ondisk_map)
+
+
+def attach_component(config: ResourceConfig, left: Metadata) -> Opened:
+    """Opens the component that an engine had to part with, which left `left`; or a new one in its place.
+
+    It says of itself that it must not be used without a resync before it is used. Blocks. Raises as `open_component`,
+    and ComponentError if it is of another size or pair, or cannot be written.
+    """
+    opened = open_component(config)
+    try:
+        check_same_disk(opened.metadata, left, config)
+        metadata = dataclasses.replace(
+            opened.metadata, consistency=Consistency.INCONSISTENT, serial=opened.metadata.serial + 1
+        )
+        if not metadata.resuid:  # made anew: without a generation, it gets everything
+            metadata = dataclasses.replace(metadata, resuid=left.resuid)
+        assert opened.fd is not None
+        _write_metadata(opened.fd, metadata)
+    except OSError as error:
+        opened.close()
+        raise ComponentError(f"Unable to write metadata to {config.local}: {error.strerror}.") from error
+    except HastError:
+        opened.close()
+        raise
+    return dataclasses.replace(opened, metadata=metadata)
+
+
+def check_same_disk(found: Metadata, left: Metadata, config: ResourceConfig) -> None:
+    """ComponentError if what was found on the component cannot take the place of what was there."""
+    for what, there, here in (
+        ("disk", left.datasize, found.datasize),
+        ("extents", left.extentsize, found.extentsize),
+    ):
+        if there != here:
+            raise ComponentError(
+                f"{config.local} is for {what} of {here} bytes, not {there}. Make it anew with the right sizes: "
+                f"hastctl create {config.name}"
+            )
+    if found.resuid not in (0, left.resuid):
+        raise ComponentError(
+            f"{config.local} belongs to another pair of nodes. If its data may be thrown away: "
+            f"hastctl create {config.name}"
+        )
 
 
 def read_metadata(config: ResourceConfig) -> Metadata:
@@ -208,8 +252,12 @@ def _initialise(fd: int, config: ResourceConfig, layout: Layout, keepdirty: int)
         generations=Generations(),
         consistency=Consistency.CONSISTENT,
     )
-    block = encode(metadata)
     os.fdatasync(fd)
+    _write_metadata(fd, metadata)
+
+
+def _write_metadata(fd: int, metadata: Metadata) -> None:
+    block = encode(metadata)
     for position in (SECOND_COPY, 0):
         os.pwrite(fd, block, position)
         os.fdatasync(fd)

@@ -44,6 +44,12 @@ class FakeSupervisor:
             raise ConfigError("/etc/hast.conf:3: near 'sync': expected async, fullsync or memsync")
         return Reply()
 
+    async def attach(self, request: Request) -> Reply:
+        self.requests.append(request)
+        if self.busy:
+            raise BusyError("hastd is stopping.")
+        return Reply(resources=[ResourceStatus("disk", role="primary")])
+
     async def stop(self, request: Request) -> Reply:
         self.requests.append(request)
         if self.busy:

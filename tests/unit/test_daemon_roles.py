@@ -12,7 +12,7 @@ import trio.testing
 
 from hastfs.address import parse
 from hastfs.config.schema import ResourceConfig
-from hastfs.daemon import managed
+from hastfs.daemon import managed, roles
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings
@@ -62,6 +62,10 @@ class Stage:
         if self.unreadable:
             raise MetadataError(self.unreadable)
 
+    def check_attachable(self, config: ResourceConfig, left: bytes) -> None:
+        if self.unreadable:
+            raise ComponentError(self.unreadable)
+
     async def become(self, role: Role, *, force: bool = False) -> Role:
         return await self.resource.set_role(role, force=force)
 
@@ -75,6 +79,7 @@ class Stage:
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
+    monkeypatch.setattr(roles, "check_attachable", made.check_attachable)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resource.run)
         yield made
@@ -509,3 +514,69 @@ async def test_a_resource_that_is_gone_takes_no_role(stage: Stage) -> None:
     assert await stage.become(Role.INIT) is Role.INIT
     with pytest.raises(DataError, match="Resource disk is not configured any more"):
         await stage.become(Role.PRIMARY)
+
+
+def detachments(stage: Stage) -> list[tuple[bytes | None, bool]]:
+    """What each primary's worker was told of its component: (what a predecessor left, whether to attach it)."""
+    return [(job.detached, job.attaching) for job in stage.jobs if isinstance(job, PrimaryJob)]
+
+
+async def test_the_successor_of_a_worker_without_component_has_none_either(stage: Stage) -> None:
+    await stage.become_primary()
+    stage.workers[0].detached = b"left"
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    stage.workers[1].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert detachments(stage)[:2] == [(None, False), (b"left", False)]
+
+
+async def test_attach_renews_the_worker_with_its_component(stage: Stage) -> None:
+    role = await stage.become_primary()
+    stage.workers[0].detached = b"left"
+    await stage.resource.attach()
+    assert stage.log[3:] == ["hand over 1", "replace with 2"]
+    assert detachments(stage) == [(None, False), (b"left", True)]
+    assert stage.hooks.fired[-1] == "attach disk"
+    await role.renew_worker()
+    assert detachments(stage)[-1] == (None, False)
+
+
+async def test_attach_does_nothing_where_the_component_is_in_use(stage: Stage) -> None:
+    await stage.become_primary()
+    await stage.resource.attach()
+    assert stage.log == ["mount", "start 1", "attach"]
+
+
+async def test_a_component_that_cannot_be_attached_changes_nothing(stage: Stage) -> None:
+    await stage.become_primary()
+    stage.workers[0].detached = b"left"
+    stage.unreadable = "Unable to open /nowhere/disk: No such device."
+    with pytest.raises(ComponentError, match="No such device"):
+        await stage.resource.attach()
+    assert stage.log == ["mount", "start 1", "attach"]
+
+
+async def test_a_component_that_a_fresh_worker_cannot_use_does_not_cost_the_role(stage: Stage) -> None:
+    await stage.become_primary()
+    stage.workers[0].detached = b"left"
+    stage.endings = [BROKEN]
+    with pytest.raises(ComponentError, match="damaged"):
+        await stage.resource.attach()
+    assert stage.resource.role is Role.PRIMARY
+    assert detachments(stage) == [(None, False), (b"left", True), (b"left", False)]
+    await stage.resource.attach()
+    assert detachments(stage)[-1] == (b"left", True)
+    assert stage.hooks.fired[-1] == "attach disk"
+
+
+async def test_a_secondary_opens_its_component_anew(stage: Stage) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    await stage.resource.attach()
+    assert stage.log == ["start 1", "stop 1"]
+
+
+async def test_out_of_service_there_is_nothing_to_attach(stage: Stage) -> None:
+    with pytest.raises(DataError, match="role init"):
+        await stage.resource.attach()

@@ -14,7 +14,7 @@ from hastfs.errors import BusyError, ComponentError, DataError, MetadataError, S
 from hastfs.model import Consistency, Role
 from hastfs.ondisk.layout import SECOND_COPY
 from hastfs.resource.component import open_locked
-from hastfs.resource.provision import create, open_component, read_metadata
+from hastfs.resource.provision import attach_component, create, open_component, read_metadata, without_component
 from tests.simulation.node import resource_config
 
 SIZE = 8 << 20
@@ -174,3 +174,35 @@ def test_an_empty_file_and_zeros_are_no_component(config: ResourceConfig) -> Non
     fill(config.local, bytes(SIZE))
     with pytest.raises(MetadataError, match="not initialised"):
         open_component(config)
+
+
+def test_a_component_that_is_attached_again_says_that_it_lacks_something(config: ResourceConfig) -> None:
+    make(config)
+    left = dataclasses.replace(read_metadata(config), resuid=7)
+    attach_component(config, left).close()
+    found = read_metadata(config)
+    assert found.consistency is Consistency.INCONSISTENT
+    assert found.resuid == 7 and not found.generations.current, "one that was made anew is to get everything"
+    assert found.serial > left.serial
+
+
+def test_one_of_another_pair_or_size_is_not_attached(config: ResourceConfig) -> None:
+    make(config)
+    found = read_metadata(config)
+    before = Path(config.local).read_bytes()
+    for left, what in (
+        (dataclasses.replace(found, datasize=found.datasize + 512), "disk of"),
+        (dataclasses.replace(found, extentsize=1 << 20), "extents of"),
+    ):
+        with pytest.raises(ComponentError, match=f"{what}.*hastctl create test"):
+            attach_component(config, left)
+    assert Path(config.local).read_bytes() == before
+
+
+def test_without_a_component_there_is_nothing_to_lock(config: ResourceConfig) -> None:
+    make(config)
+    metadata = read_metadata(config)
+    os.unlink(config.local)
+    opened = without_component(config, metadata)
+    assert opened.detached and opened.layout.datasize == metadata.datasize
+    opened.close()
