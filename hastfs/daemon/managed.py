@@ -20,7 +20,7 @@ from hastfs.errors import ComponentError, DataError, HastError, MetadataError, S
 from hastfs.model import Role
 from hastfs.protocol.control import ResourceStatus
 from hastfs.resource.events import Event
-from hastfs.resource.provision import read_metadata
+from hastfs.resource.provision import open_component, read_metadata
 
 _START_MARGIN = 8.0
 """Seconds beyond the resource's timeout to become primary: a peer that is primary may take that long to leave."""
@@ -124,7 +124,8 @@ class ManagedResource:
     async def _enter(self, role: Role, force: bool) -> None:
         if role is Role.SECONDARY:
             # Its worker starts only when a primary connects: what is wrong with the component is better said now.
-            await trio.to_thread.run_sync(check_component, self.config)
+            # It is opened as the worker will open it: for writing, and locked.
+            await trio.to_thread.run_sync(lambda: open_component(self.config).close())
             self._secondary = SecondaryRole(self._around, self._nursery)
         elif role is Role.PRIMARY:
             self._primary = await self._start_primary(force)

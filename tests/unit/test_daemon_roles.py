@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -46,6 +47,10 @@ class Stage:
         self.export = FakeExport(self.log)
         self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda config: self.export)
 
+    def open_component(self, config: ResourceConfig) -> Mock:
+        self.read_metadata(config)
+        return Mock()
+
     async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
         with socket.socket() as link:
             job = make_job(link)
@@ -69,6 +74,7 @@ class Stage:
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
+    monkeypatch.setattr(managed, "open_component", made.open_component)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resource.run)
         yield made
