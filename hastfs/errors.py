@@ -50,9 +50,7 @@ class ComponentError(HastError):
 
 
 class MetadataError(ComponentError):
-    """A component's metadata cannot be read or does not belong to the resource (255 in hastctl dump)."""
-
-    exit_code = 255
+    """A component's metadata cannot be read or does not belong to the resource (hastctl dump ends with 255 then)."""
 
 
 class SystemFailure(HastError):

@@ -16,11 +16,11 @@ from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
 from hastfs.daemon.workers import Worker
-from hastfs.errors import ComponentError, DataError, HastError, MetadataError, SystemFailure
+from hastfs.errors import DataError, HastError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ResourceStatus
 from hastfs.resource.events import Event
-from hastfs.resource.provision import read_metadata
+from hastfs.resource.provision import open_component, read_metadata
 
 _START_MARGIN = 8.0
 """Seconds beyond the resource's timeout to become primary: a peer that is primary may take that long to leave."""
@@ -135,7 +135,8 @@ class ManagedResource:
     async def _enter(self, role: Role, force: bool) -> None:
         if role is Role.SECONDARY:
             # Its worker starts only when a primary connects: what is wrong with the component is better said now.
-            await trio.to_thread.run_sync(check_component, self.config)
+            # It is opened as the worker will open it: for writing, and locked.
+            await trio.to_thread.run_sync(lambda: open_component(self.config).close())
             self._secondary = SecondaryRole(self._around, self._nursery)
         elif role is Role.PRIMARY:
             self._primary = await self._start_primary(force)
@@ -217,10 +218,7 @@ class ManagedResource:
 
 def check_component(config: ResourceConfig) -> None:
     """ComponentError if there is none that the resource can use. Blocks."""
-    try:
-        read_metadata(config)
-    except MetadataError as error:
-        raise ComponentError(str(error)) from error
+    read_metadata(config)
 
 
 def _configured(config: ResourceConfig) -> ResourceStatus:

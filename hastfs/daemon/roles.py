@@ -20,7 +20,7 @@ from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
-from hastfs.errors import BusyError, ComponentError, HastError, MetadataError, SystemFailure
+from hastfs.errors import BusyError, ComponentError, HastError, SystemFailure
 from hastfs.ondisk.metadata import decode_copy
 from hastfs.resource.events import Event, Notify
 from hastfs.resource.provision import check_same_disk, read_metadata
@@ -244,11 +244,7 @@ class PrimaryRole:
 
 def check_attachable(config: ResourceConfig, left: bytes) -> None:
     """ComponentError if the resource cannot go on with its component. Blocks."""
-    try:
-        found = read_metadata(config)
-    except MetadataError as error:
-        raise ComponentError(str(error)) from error
-    check_same_disk(found, decode_copy(left), config)
+    check_same_disk(read_metadata(config), decode_copy(left), config)
 
 
 def busy(name: str, holders: list[str]) -> str:

@@ -28,6 +28,14 @@ _BLKGETSIZE64 = 0x80081272  # linux/fs.h
 _TMPFS_MAGIC = 0x01021994  # linux/magic.h
 _RWF_DSYNC, _RWF_NOWAIT = os.RWF_DSYNC, os.RWF_NOWAIT
 _ZERO_CHUNK = bytes(1 << 20)
+_ADVICE = {
+    errno.ENOENT: " Is its disk mounted? To make a new component, use hastctl create.",
+    errno.EROFS: " It has to be writable.",
+    errno.EISDIR: " A component is a regular file or a block device.",
+    errno.EACCES: " Is its file system mounted nodev? Only root may use a component.",
+}
+"""What to do when a component cannot be opened."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -280,7 +288,7 @@ def open_locked(path: str) -> int:
     except OSError as error:
         if error.errno == errno.EBUSY:
             raise BusyError(f"{path} is in use: mounted, or taken by another program.") from error
-        raise ComponentError(f"Unable to open {path}: {error.strerror}.") from error
+        raise ComponentError(f"Unable to open {path}: {error.strerror}.{_ADVICE.get(error.errno or 0, '')}") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -140,7 +140,8 @@ def _checked(config: ResourceConfig, head: bytes, size: int) -> Metadata:
     if metadata.localoff + metadata.datasize > size:
         raise MetadataError(
             f"{config.local} is {size} bytes, but its metadata describes "
-            f"{metadata.localoff + metadata.datasize}: it was cut short."
+            f"{metadata.localoff + metadata.datasize}: it was cut short. Give it its size back, "
+            "or make it anew (hastctl create) to have everything copied from the other node."
         )
     return metadata
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.interop.component import State
+from tests.interop.component import LOCALOFF, MEDIASIZE, State
 from tests.interop.conftest import MakeStage
-from tests.interop.failing_disk import FailingDisk, failing_disk
 from tests.interop.parts import PrimarysPart
 from tests.interop.stage import Lines, Stage
 from tests.interop.transcripts import SECONDARY, Step, split, transcript
+from tests.kernel.failing_disk import FailingDisk
 
 pytestmark = pytest.mark.kernel
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[FailingDisk]:
-    with failing_disk(tmp_path, State()) as disk:
+    disk = FailingDisk(tmp_path / "disk", MEDIASIZE)
+    try:
+        State().write(disk.backing)
         yield disk
+    finally:
+        disk.close()
 
 
 @pytest.fixture
 def stage(make_stage: MakeStage, disk: FailingDisk) -> Iterator[Stage]:
     """A secondary with its component on that disk; it ends before the disk does."""
     stage = make_stage()
-    stage.component = disk.component
-    stage.write_config(stage.remote_port)
+    stage.keep_on(disk.component)
     stage.start()
     stage.role("secondary")
     yield stage
@@ -46,7 +48,7 @@ def test_a_write_that_fails_is_answered_as_the_original_answers(stage: Stage, di
     with Lines() as lines:
         part = PrimarysPart(stage, lines)
         part.perform(opening)
-        disk.fail(write=errno.EIO)
+        disk.fail("write", start=LOCALOFF)
         part.perform(requests)
         assert stage.fields()["local errors"] == "read: 0, write: 1, delete: 0, flush: 0"
 
@@ -58,7 +60,7 @@ def test_a_memsync_write_that_fails_is_answered_twice(stage: Stage, disk: Failin
     with Lines() as lines:
         part = PrimarysPart(stage, lines)
         part.perform(opening)
-        disk.fail(write=errno.EIO)
+        disk.fail("write", start=LOCALOFF)
         part.perform([write, received, FAILED])
 
 
@@ -68,9 +70,9 @@ def test_a_delete_and_flushes_that_fail_are_answered_as_the_original_answers(sta
     with Lines() as lines:
         part = PrimarysPart(stage, lines)
         part.perform(opening)
-        disk.fail(discard=errno.EIO)
+        disk.fail("discard")
         part.perform([delete, deleted])
-        disk.fail(flush=45)
+        disk.fail("flush", error=45)
         part.perform(flushes)
 
 
@@ -80,7 +82,7 @@ def test_a_read_that_fails_is_answered_with_its_error(stage: Stage, disk: Failin
     with Lines() as lines:
         part = PrimarysPart(stage, lines)
         part.perform(opening)
-        disk.fail(read=errno.EIO)
+        disk.fail("read")
         part.perform([read, FAILED.saying(seq=read.number("seq"))])
-        disk.fail()
+        disk.heal()
         part.perform([read, Step(2, SECONDARY, answer.raw)])

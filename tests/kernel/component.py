@@ -35,6 +35,8 @@ class DataArea(NamedTuple):
         try:
             found = os.lseek(fd, self.offset + position, os.SEEK_DATA) - self.offset
         except OSError as error:
+            if error.errno == errno.EINVAL:  # a block device knows of no holes
+                return position
             if error.errno != errno.ENXIO:
                 raise
             return self.size

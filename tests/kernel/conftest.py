@@ -11,6 +11,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.kernel.failing_disk import Disks
 from tests.kernel.node import Options
 from tests.kernel.pair import Pair
 
@@ -46,13 +47,24 @@ def scratch() -> Iterator[Path]:
 
 
 @pytest.fixture
-def made_pairs() -> Iterator[list[Pair]]:
+def disks(scratch: Path) -> Iterator[Disks]:
+    """Makes disks that fail; they are gone after the test, and after the nodes that used them."""
+    made = Disks(scratch)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def made_pairs(disks: Disks) -> Iterator[list[Pair]]:
     """The pairs of this test. One that takes too long loses its nodes: nothing else wakes up who waits for a disk."""
     made: list[Pair] = []
     late = threading.Event()
 
     def give_up() -> None:
         late.set()
+        disks.let_go()
         for pair in made:
             pair.kill()
 
@@ -65,7 +77,9 @@ def made_pairs() -> Iterator[list[Pair]]:
 
 
 @pytest.fixture
-def make_pair(scratch: Path, made_pairs: list[Pair], request: pytest.FixtureRequest) -> Iterator[MakePair]:
+def make_pair(
+    scratch: Path, disks: Disks, made_pairs: list[Pair], request: pytest.FixtureRequest
+) -> Iterator[MakePair]:
     def make(options: Options | None = None, *, own_names: bool = True) -> Pair:
         root = scratch / f"{scratch.name}-{len(made_pairs)}"
         root.mkdir()
@@ -75,6 +89,7 @@ def make_pair(scratch: Path, made_pairs: list[Pair], request: pytest.FixtureRequ
     try:
         yield make
     finally:
+        disks.let_go()  # a process that waits for its disk cannot even be killed
         for pair in made_pairs:
             pair.clean_up()
         if request.node.stash.get(_failed, False):

@@ -63,6 +63,7 @@ class Node:
         self.port = machine.free_port()
         self.config = self.root / "hast.conf"
         self.component = self.root / "component"
+        self._own_component = True
         self.control = self.root / "hastctl"
         self.pidfile = self.root / "hastd.pid"
         self.mountdir = self.root / "run"
@@ -77,6 +78,12 @@ class Node:
         self.sessions: list[int] = []
 
     # -- set-up
+
+    def keep_on(self, component: Path) -> None:
+        """Its component is this file or device, which is there, instead of a file of its own. Before `create`."""
+        self.config.write_text(self.config.read_text().replace(f"local {self.component}\n", f"local {component}\n"))
+        self.component = component
+        self._own_component = False
 
     def write_config(self, remote_port: int) -> None:
         """A config like two machines would have it, for the node that answers to this machine's name."""
@@ -107,8 +114,9 @@ resource {self.resource} {{
 
     def create(self) -> None:
         """A sparse component file with fresh metadata."""
-        with self.component.open("wb") as file:
-            file.truncate(self.options.mediasize)
+        if self._own_component:
+            with self.component.open("wb") as file:
+                file.truncate(self.options.mediasize)
         self.hastctl("create", "-e", str(self.options.extentsize), "-k", str(self.options.keepdirty), self.resource)
 
     # -- the daemon

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -99,6 +100,10 @@ class Stage:
         self.exports[config.name] = FakeExport(self.log)
         return self.exports[config.name]
 
+    def open_component(self, config: ResourceConfig) -> Mock:
+        self.read_metadata(config)
+        return Mock()
+
     async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
         with socket.socket() as link:
             job = make_job(link)
@@ -126,6 +131,7 @@ class Stage:
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
+    monkeypatch.setattr(managed, "open_component", made.open_component)
     monkeypatch.setattr(resources, "Export", made.export)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resources.run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from unittest.mock import Mock
 
 import pytest
 import trio
@@ -47,6 +48,10 @@ class Stage:
         self.export = FakeExport(self.log)
         self.resource = ManagedResource(CONFIG, self, self.hooks, LogSettings(True, 0), lambda config: self.export)
 
+    def open_component(self, config: ResourceConfig) -> Mock:
+        self.read_metadata(config)
+        return Mock()
+
     async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
         with socket.socket() as link:
             job = make_job(link)
@@ -79,6 +84,7 @@ class Stage:
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
+    monkeypatch.setattr(managed, "open_component", made.open_component)
     monkeypatch.setattr(roles, "check_attachable", made.check_attachable)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resource.run)

@@ -94,7 +94,10 @@ def test_a_worker_that_cannot_drop_its_privileges_serves_nobody_and_says_why(con
 
 def test_a_worker_that_cannot_open_its_component_says_why(config: ResourceConfig) -> None:
     os.unlink(config.local)
-    text = f"Unable to open {config.local}: No such file or directory."
+    text = (
+        f"Unable to open {config.local}: No such file or directory. "
+        "Is its disk mounted? To make a new component, use hastctl create."
+    )
     assert start(config, lambda: os._exit(1)) == (66, [Failed(text, 66, False)])
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from hastfs.cli import output
 from hastfs.cli.options import Options
 from hastfs.config.schema import Config
-from hastfs.errors import HastError
+from hastfs.errors import HastError, MetadataError
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.control import ALL
 from hastfs.resource import provision
+
+UNREADABLE = 255
+"""The exit code for metadata that cannot be read (HAST)."""
 
 
 def run(options: Options, config: Config) -> int:
@@ -19,7 +22,7 @@ def run(options: Options, config: Config) -> int:
             output.say(text(provision.read_metadata(config.resource(name))))
         except HastError as error:
             output.error(str(error))
-            exit_code = exit_code or error.exit_code
+            exit_code = exit_code or (UNREADABLE if isinstance(error, MetadataError) else error.exit_code)
     return exit_code
 
 
