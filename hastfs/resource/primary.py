@@ -19,6 +19,7 @@ from hastfs.errors import DataError
 from hastfs.model import SECTOR_SIZE, Consistency, Role
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
+from hastfs.resource.component import LOOK_INTERVAL
 from hastfs.resource.connecting import dialer
 from hastfs.resource.connector import Connector
 from hastfs.resource.detaching import Detacher
@@ -36,9 +37,6 @@ log = logging.getLogger(__name__)
 
 CLEAN_INTERVAL = 5.0
 """Seconds between two looks at whether there is something to clean."""
-
-LOOK_INTERVAL = 5.0
-"""Seconds between two looks at what has become of the component."""
 
 CLEAN_BATCH = 64
 """Extents beyond keepdirty that are tolerated before they are cleaned."""

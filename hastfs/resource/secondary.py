@@ -26,7 +26,7 @@ from hastfs.protocol.replication import Request, decode_request, encode_reply, v
 from hastfs.protocol.verdict import SplitBrain
 from hastfs.resource.admission import admit
 from hastfs.resource.channel import Channel, SocketChannel
-from hastfs.resource.component import Component
+from hastfs.resource.component import LOOK_INTERVAL, Component
 from hastfs.resource.events import Event, Notify, split_brain_advice
 from hastfs.resource.link import KEEPALIVE, KEEPALIVE_SINCE, STATE_SINCE, LinkLost
 from hastfs.resource.metastore import Metastore
@@ -125,6 +125,7 @@ class Secondary:
                 nursery.start_soon(self._outbox.run)
                 nursery.start_soon(self._watch)
                 nursery.start_soon(self._own_up)
+                nursery.start_soon(self._look_after_component)
                 await self._receive()
 
     async def _receive(self) -> None:
@@ -390,6 +391,12 @@ class Secondary:
                     os.strerror(error_number),
                 )
                 self._changed(request, error_number)
+
+    async def _look_after_component(self) -> None:
+        """A file that was deleted or cut short gives no error until it is too late."""
+        while not (damage := self._component.damage()):
+            await trio.sleep(LOOK_INTERVAL)
+        raise ComponentError(f"{self._component.path} {damage}.")
 
     def _count_error(self, request: Request) -> None:
         if request.command is Command.DELETE:

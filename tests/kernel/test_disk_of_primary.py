@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -115,18 +116,21 @@ def test_only_what_changed_is_copied_back(pair: Pair, disk: FailingDisk) -> None
         assert backing.read(9) == b"untouched"
 
 
-def test_a_disk_that_is_pulled_out_is_replaced_by_a_new_one(pair: Pair, disk: FailingDisk, disks: Disks) -> None:
+def test_a_disk_that_is_pulled_out_is_replaced_by_a_new_one(pair: Pair, disk: FailingDisk) -> None:
     """Under a file system that is being written to all the time."""
-    mounted = pair.root / "mounted"
+    mounted, replacement = pair.root / "mounted", pair.root / "replacement"
     mounted.mkdir()
     device = run("losetup", "-f", "--show", pair.a.image).stdout.strip()
-    try:
+    with contextlib.ExitStack() as cleaning:
+        cleaning.callback(run, "losetup", "-d", device)
         run("mkfs.ext4", "-q", device)
         run("mount", device, mounted)
+        cleaning.callback(run, "umount", mounted)
         writer = subprocess.Popen(
             ["sh", "-c", "i=0; while [ $i -lt 60 ]; do echo $i >>file && sync file || exit 1; i=$((i+1)); done"],
             cwd=mounted,
         )
+        cleaning.callback(writer.wait, 60)
         disk.pull_out()
         assert writer.wait(60) == 0
         pair.a.until_status("detached")
@@ -134,18 +138,16 @@ def test_a_disk_that_is_pulled_out_is_replaced_by_a_new_one(pair: Pair, disk: Fa
         assert refused.returncode == os.EX_NOINPUT and str(disk.component) in refused.stderr
         assert pair.a.status().status == "detached"
 
-        disk.close()
-        disk.component.touch()
-        with disk.component.open("r+b") as file:
-            file.truncate(SIZE)
+        replacement.touch()
+        os.truncate(replacement, SIZE)
+        run("mount", "--bind", replacement, disk.component)
+        cleaning.callback(run, "umount", "-l", disk.component)
         pair.a.create()
         attach(pair)
         assert (mounted / "file").read_text().split() == [str(number) for number in range(60)]
-    finally:
-        run("umount", mounted, check=False)
-        run("losetup", "-d", device, check=False)
     run("e2fsck", "-fn", pair.a.image)
     pair.rest()
+    pair.a.component = replacement
     pair.assert_equal()
 
 

@@ -296,6 +296,16 @@ async def test_a_component_that_vanishes_is_detached(autojump_clock: trio.testin
         assert await a.write(0, BLOCK) == 0
 
 
+async def test_a_secondary_whose_component_vanishes_ends_the_link(autojump_clock: trio.testing.MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        b.disk.damage = "was deleted"
+        await until(lambda: not linked(a))
+        assert "deleted" in str(b.errors[-1])
+        b.disk.damage = ""
+        assert await a.write(0, BLOCK) == 0
+
+
 async def test_a_sector_that_cannot_be_read_is_written_anew(autojump_clock: trio.testing.MockClock) -> None:
     async with pair() as (a, b):
         await connected(a, b)
