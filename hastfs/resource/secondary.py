@@ -394,9 +394,10 @@ class Secondary:
 
     async def _look_after_component(self) -> None:
         """A file that was deleted or cut short gives no error until it is too late."""
-        while not (damage := self._component.damage()):
+        while True:
+            if damage := self._component.damage():
+                raise ComponentError(f"{self._component.path} {damage}.")
             await trio.sleep(LOOK_INTERVAL)
-        raise ComponentError(f"{self._component.path} {damage}.")
 
     def _count_error(self, request: Request) -> None:
         if request.command is Command.DELETE:

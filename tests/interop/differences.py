@@ -62,6 +62,11 @@ DIFFERENCES: Final[dict[str, Difference]] = {
         "costs the link, and what was not flushed is sent again over the next; ENOTTY and EOPNOTSUPP count as done",
         "what such a disk has acknowledged may be lost; one that knows no flush does all that it can",
     ),
+    "unreadable": Difference(
+        "asks the secondary for the very bytes that it cannot read itself, time and again",
+        "asks for the pages that they are in, once: it writes them anew",
+        "a disk gives a bad sector another place when it is written",
+    ),
     "still primary": Difference(
         "a primary that is told `wait` for `timeout` seconds takes the role all the same",
         "refuses it, unless it is forced",

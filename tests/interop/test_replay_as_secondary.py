@@ -6,6 +6,7 @@ Here: handshakes, refusals, and what applications do.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,7 +14,7 @@ from hastfs.protocol import handshake
 from tests.interop import application
 from tests.interop.component import LOCALOFF, State
 from tests.interop.conftest import MakeStage
-from tests.interop.original import block, entry
+from tests.interop.original import block, entry, with_entry
 from tests.interop.parts import SecondarysPart
 from tests.interop.stage import Lines, Peer, Setting, read_directly
 from tests.interop.transcripts import (
@@ -98,8 +99,19 @@ def test_what_the_local_disk_cannot_read_is_read_from_the_secondary(make_stage: 
         with stage.component.open("r+b") as component:
             component.truncate(LOCALOFF)
         with stage.meanwhile(lambda: read_directly(stage.image, 8192, 512)) as read:
-            part.perform(requests)
+            part.perform(_for_whole_pages(requests))
         assert read.result() == block("rand*512")
+        with stage.component.open("rb") as component:
+            component.seek(LOCALOFF + 8192)
+            assert component.read(512) == block("rand*512"), "it was written anew"
+
+
+def _for_whole_pages(captured: Sequence[Step]) -> list[Step]:
+    """DIFFERENCES["unreadable"]: of 512 bytes at 8192, the page that they are in on the component."""
+    read, reply = captured
+    page = bytes(512) + reply.data + bytes(3072)
+    answer = with_entry(reply.raw[: -len(reply.data)], "size", len(page)) + page
+    return [read.saying(offset=8192 - 512, length=len(page)), Step(reply.connection, reply.what, answer)]
 
 
 # -- handshakes

@@ -234,8 +234,12 @@ async def test_a_write_that_fails_on_the_secondary_is_sent_again(autojump_clock:
 
 
 async def test_a_write_that_fails_locally_is_an_error_and_stays_out_of_sync(autojump_clock: MockClock) -> None:
+    """Where the other node cannot go on alone; where it can, see test_detach."""
     async with pair() as (a, b):
-        await connected(a, b)
+        b.version = 2
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: in_sync(a))
         a.disk.failing["write"] = 28
         assert await a.write(0, BLOCK) == 28
         del a.disk.failing["write"]
