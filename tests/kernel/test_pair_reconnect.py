@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
 
 import pytest
 
-from hastfs.model import Checksum, Command, Compression
-from hastfs.protocol.handshake import Joining, Terms
+from hastfs.model import ORIGINAL_VERSION, Checksum, Command, Compression
+from hastfs.protocol.handshake import Hello, Joining, Terms, Welcome
 from hastfs.protocol.payload import pack
 from hastfs.protocol.replication import Reply, decode_reply, encode_request
 from tests.kernel.node import MIB, RESOURCE
@@ -17,6 +21,7 @@ from tests.kernel.test_pair_bad_peers import Caller, call
 pytestmark = pytest.mark.kernel
 
 BLOCK = bytes(range(256)) * 16
+NEWER = b"newer..." * 512
 
 
 class Link:
@@ -27,15 +32,24 @@ class Link:
         self.second = second
 
     def open(self, *, virgin: bool) -> Terms:
-        self.second.say(Joining(RESOURCE, self.first.token(), virgin, 7, 0, 0, None).encode())
+        return self._join(self.first.token(), virgin=virgin)
+
+    def join(self) -> Terms:
+        """With the token that answers a Hello that was sent before."""
+        welcome = Welcome.decode(self.first.hear())
+        assert isinstance(welcome, Welcome), welcome
+        return self._join(welcome.token, virgin=False)
+
+    def _join(self, token: bytes, *, virgin: bool) -> Terms:
+        self.second.say(Joining(RESOURCE, token, virgin, 7, 0, 0, None).encode())
         terms = Terms.decode(self.first.hear(), MIB)
         assert isinstance(terms, Terms), terms
         return terms
 
-    def write(self, seq: int, offset: int) -> None:
+    def write(self, seq: int, offset: int, data: bytes = BLOCK) -> None:
         """Without waiting for the answer."""
-        packed = pack(BLOCK, Compression.NONE, Checksum.NONE)
-        self.first.say(encode_request(Command.WRITE, seq, offset, len(BLOCK), packed=packed))
+        packed = pack(data, Compression.NONE, Checksum.NONE)
+        self.first.say(encode_request(Command.WRITE, seq, offset, len(data), packed=packed))
 
     def read(self, seq: int, offset: int) -> bytes:
         self.first.say(encode_request(Command.READ, seq, offset, len(BLOCK)))
@@ -70,6 +84,27 @@ def test_a_new_link_is_served_while_the_old_one_is_still_open(pair: Pair) -> Non
         assert b.status().role == "secondary"
         b.until(lambda: len(b.events()) >= 4, "the hook was called four times")
         assert [line.split()[0] for line in b.events()] == ["role", "connect", "disconnect", "connect"]
+
+
+def test_what_a_stopped_worker_had_not_read_never_comes_after_what_the_next_link_writes(pair: Pair) -> None:
+    b = pair.b
+    b.role("secondary")
+    with contextlib.ExitStack() as callers:
+        old, new = (Link(*(callers.enter_context(call(b)) for _ in range(2))) for _ in range(2))
+        old.open(virgin=True)
+        old.write(1, 0)
+        assert old.reply().error == 0
+        stopped = int(b.fields()["workerpid"])
+        os.kill(stopped, signal.SIGSTOP)
+        for seq in range(2, 200):  # they wait in the connection
+            old.write(seq, 0)
+        new.first.say(Hello(RESOURCE, ORIGINAL_VERSION).encode())
+        threading.Timer(0.5, os.kill, (stopped, signal.SIGCONT)).start()  # hastd is waiting for its end by then
+        new.join()
+        new.write(1, 0, NEWER)
+        assert new.reply().error == 0
+        assert not Path(f"/proc/{stopped}").exists()
+        assert new.read(2, 0) == NEWER
 
 
 def test_a_connection_that_is_only_half_a_link_ends_the_old_link_and_is_ended_by_the_next(pair: Pair) -> None:
