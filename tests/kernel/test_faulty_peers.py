@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -23,13 +22,12 @@ from pathlib import Path
 
 import pytest
 
-from hastfs.cli.client import Client
-from hastfs.protocol.control import ControlCommand, Request, ResourceStatus
 from tests.kernel import machine, usage
-from tests.kernel.component import DataArea, first_difference
+from tests.kernel.component import first_difference
 from tests.kernel.load import Fio
+from tests.kernel.many import ManyNode
 from tests.kernel.namespace import Namespace, Wire
-from tests.kernel.node import MIB, Node, Options
+from tests.kernel.node import MIB
 from tests.kernel.waiting import wait_for
 
 pytestmark = pytest.mark.kernel
@@ -48,63 +46,20 @@ NARROW = "32mbit"
 
 FROZEN = "frozen"
 
-SIZE = 24 * MIB
 BUSY_RANGE = 4 * MIB
 
 
-class Host(Node):
-    """A node in a network of its own, with a resource for each wire."""
+class Host(ManyNode):
+    """A node in a network of its own."""
+
+    listen = "tcp4://0.0.0.0"
 
     def __init__(self, root: Path, label: str, namespace: Namespace) -> None:
-        super().__init__(root, label, "", Options())
+        super().__init__(root, label, TIMEOUT)
         self.namespace = namespace
 
     def hastd_command(self, *arguments: str) -> list[str]:
         return self.namespace.command(*super().hastd_command(*arguments))
-
-    def configure(self, resources: dict[str, str]) -> None:
-        """From names to what is special about them; makes their components."""
-        blocks = "".join(
-            f"resource {name} {{ name {self.root.parent.name}-{name} local {self.root}/{name} {special} }}\n"
-            for name, special in resources.items()
-        )
-        self.hook.write_text(f'#!/bin/sh\necho "$*" >> {self.hook_log}\n')
-        self.hook.chmod(0o755)
-        self.config.write_text(
-            f"control {self.control} pidfile {self.pidfile} listen tcp4://0.0.0.0\n"
-            f"mountdir {self.mountdir} timeout {TIMEOUT} exec {self.hook}\n{blocks}"
-        )
-        for name in resources:
-            with (self.root / name).open("wb") as component:
-                component.truncate(SIZE)
-        self.hastctl("create", "-e", "256k", *resources)
-
-    def ask(self, name: str) -> ResourceStatus:
-        """As `hastctl list`, and from any thread."""
-        with Client(str(self.control), 10) as client:
-            return client.ask(Request(ControlCommand.STATUS, resources=(name,))).resources[0]
-
-    def worker(self, name: str) -> int:
-        """Its pid."""
-        pid = self.ask(name).workerpid
-        assert pid, f"{name} has no worker on {self.label}"
-        return pid
-
-    def supervisor(self) -> int:
-        assert self.process is not None
-        return self.process.pid
-
-    def area(self, name: str) -> DataArea:
-        fields = dict(re.findall(r"^ +(\w+): (\d+)", self.hastctl("dump", name).stdout, re.MULTILINE))
-        return DataArea(self.root / name, int(fields["localoff"]), int(fields["datasize"]))
-
-    def lines_of(self, name: str) -> list[str]:
-        """Of the log."""
-        return [line for line in self.log.read_text().splitlines() if f"[{name}]" in line]
-
-    def said(self, event: str, name: str) -> int:
-        """How often the hook was called."""
-        return self.events().count(f"{event} {name}")
 
 
 @dataclass
@@ -148,7 +103,7 @@ class Line:
 
     @property
     def device(self) -> Path:
-        return Path("/dev/hast") / f"{self.root.name}-{self.name}"
+        return self.near.device_of(self.name)
 
     def writes(self) -> int:
         return self.near.ask(self.name).stats["stat_write"]
@@ -181,7 +136,7 @@ class Line:
         wait_for(in_sync, f"{self.name}: in sync", timeout=RECONNECTS_WITHIN)
 
     def compare(self) -> None:
-        self.outcome.difference = first_difference(self.near.area(self.name), self.far.area(self.name))
+        self.outcome.difference = first_difference(self.near.area_of(self.name), self.far.area_of(self.name))
 
 
 @dataclass(frozen=True)
@@ -351,6 +306,7 @@ class Story:
                 resources[host][fault.name] = f"replication {fault.replication} {on}"
         for host in self.hosts:
             host.configure(resources[host])
+            host.make_components(*resources[host])
             host.launch()
         for host in self.hosts:
             host.wait_ready()
