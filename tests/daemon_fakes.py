@@ -47,6 +47,8 @@ class FakeWorker(Worker):
         self._log = log
         self._ends = ends
         self.hangs = hangs
+        self.stops_after = 0.0
+        """Seconds."""
 
     async def run(self) -> None:
         try:
@@ -71,6 +73,8 @@ class FakeWorker(Worker):
 
     async def stop(self, within: float) -> Ended:
         self._log.append(f"stop {self.pid}")
+        if self.stops_after:
+            await trio.sleep(self.stops_after)
         self.end(IN_ORDER)
         return self.outcome
 

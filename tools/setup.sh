@@ -48,13 +48,14 @@ missing_packages() {
     command -v fusermount3 >/dev/null || missing+=(fuse3)
     { command -v pkg-config >/dev/null && pkg-config --exists fuse3; } || missing+=(libfuse3-dev)
     { command -v mkfs.ext4 && command -v e2fsck; } >/dev/null || missing+=(e2fsprogs)
-    { command -v losetup && command -v setsid; } >/dev/null || missing+=(util-linux)
+    { command -v losetup && command -v setsid && command -v nsenter; } >/dev/null || missing+=(util-linux)
     { command -v mount && command -v umount; } >/dev/null || missing+=(mount)
     { command -v ps && command -v pkill; } >/dev/null || missing+=(procps)
     case ",$extras," in
         *,test,*)
             command -v fio >/dev/null || missing+=(fio)
-            command -v ip >/dev/null || missing+=(iproute2)
+            { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
+            command -v nft >/dev/null || missing+=(nftables)
             ;;
     esac
     printf '%s\n' "${missing[@]}"

@@ -291,10 +291,13 @@ class SecondaryRole:
             await _configure(self.worker, self._around)
 
     async def drop(self) -> None:
-        """Returns when no worker has the component any more."""
+        """Returns when no worker has the component any more. Goes on to that end when it is cancelled, as it is for a
+        primary that does not wait so long and comes anew: a worker that hangs would keep the component for ever.
+        """
         worker, self.worker = self.worker, None
         if worker is not None:
-            await worker.stop(_SECONDARY_STOPS_WITHIN)
+            with trio.CancelScope(shield=True):
+                await worker.stop(_SECONDARY_STOPS_WITHIN)
 
     async def _watch(self, worker: Worker) -> None:
         await worker.run()

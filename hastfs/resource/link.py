@@ -93,7 +93,7 @@ class Link:
         self._timeout_changed = Wakeup()
         self._outstanding: dict[int, _Outstanding] = {}
         self._seq = 0
-        self._last_sent = self._last_received = self._latest_answered = trio.current_time()
+        self._last_sent = self._last_reply = self._latest_answered = trio.current_time()
         self._ended = False
         self.unanswered = 0
         """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
@@ -310,11 +310,12 @@ class Link:
                 continue
             if not count:
                 raise LinkLost("closed by the other node")
-            self._last_received = trio.current_time()
+            now = trio.current_time()
             self._reader.received(count)
             # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
             while self._lost is None and (frame := self._reader.next()) is not None:
                 self._reply(replication.decode_reply(frame, self._data_wanted(frame)))
+                self._last_reply = now  # not earlier: an answer may begin and never end
             self.submit()  # completions may have queued more
             await trio.lowlevel.checkpoint()
 
@@ -351,7 +352,7 @@ class Link:
                 self.submit()
 
     async def _watch(self) -> None:
-        """A peer that owes replies and is silent for `timeout`, or leaves a request out, is gone (promise 7)."""
+        """A peer that owes replies and completes none for `timeout`, or leaves a request out, is gone (promise 7)."""
         due = trio.current_time() + self._timeout
         while True:
             with trio.move_on_at(due):
@@ -360,7 +361,7 @@ class Link:
             due = now + self._timeout  # no request made from now on is late before that
             if self._outstanding:
                 oldest = next(iter(self._outstanding.values()))
-                due = max(oldest.since, self._last_received) + self._timeout
+                due = max(oldest.since, self._last_reply) + self._timeout
                 if due <= now or oldest.since + self._timeout <= self._latest_answered:
                     raise LinkLost(f"no answer to {oldest.command.name} for {self._timeout:g} seconds")
 

@@ -45,6 +45,9 @@ SILENCE = 2 * KEEPALIVE
 MAX_BACKLOG = 8 << 20
 """Bytes of replies that may wait to be sent before no more requests are read."""
 
+MAX_UNDER_WAY = 256
+"""Requests that may be unanswered before no more are read: as many as the original ever has under way."""
+
 
 class Secondary:
     """One resource on the node that follows. `outgoing` and `incoming` as the primary sees them."""
@@ -81,6 +84,7 @@ class Secondary:
         self._fewer = Wakeup()
         self._unanswered: set[int] = set()  # sequence numbers
         self._answered = Wakeup()
+        self._has_refused = False
         self._last_received = trio.current_time()
         self._failures: list[tuple[Request, int]] = []
         self._failed = Wakeup()
@@ -144,6 +148,8 @@ class Secondary:
             self._in_batch = True  # all replies to one batch of requests go out together
             while (frame := reader.next()) is not None:
                 await self._handle(decode_request(frame, MAX_REQUEST))
+                while len(self._unanswered) >= MAX_UNDER_WAY:
+                    await self._one_answered()
                 if self._waiting + self._outbox.backlog > MAX_BACKLOG:
                     await self._catch_up()
             self._in_batch = False
@@ -163,12 +169,13 @@ class Secondary:
             return
         if request.command is Command.STATE and self._version < STATE_SINCE:
             raise ProtocolError(f"STATE request over a link of version {self._version}")
+        # The original gives a reply to the first of its requests with that number, whatever the reply is to.
         while request.seq in self._unanswered:
             await self._one_answered()
         self._unanswered.add(request.seq)
         error = validate_request(request, self._component.layout.datasize, MAX_REQUEST)
         if error:
-            log.error("Refused %s of %d bytes at %d.", request.command.name, request.length, request.offset)
+            self._log_refusal(request)
             if request.memsync:
                 self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
             self._reply(request.seq, error)
@@ -186,8 +193,14 @@ class Secondary:
         else:
             self._delete(request)
 
+    def _log_refusal(self, request: Request) -> None:
+        """The first one of a link: whoever asks for the impossible may do so without end."""
+        text = "Refused %s of %d bytes at %d. More of this link are not logged."
+        if not self._has_refused:
+            log.error(text, request.command.name, request.length, request.offset)
+        self._has_refused = True
+
     async def _one_answered(self) -> None:
-        """The original gives a reply to the first of its requests with that number, whatever the reply is to."""
         self._outbox.kick()
         await self._answered.wait()
 

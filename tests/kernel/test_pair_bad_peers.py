@@ -6,12 +6,11 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from hastfs.model import ORIGINAL_VERSION
-from hastfs.protocol.frame import Frame, FrameReader, encode
+from hastfs.protocol.frame import encode
 from hastfs.protocol.handshake import (
     BAD_TOKEN,
     NO_ACCESS,
@@ -21,66 +20,18 @@ from hastfs.protocol.handshake import (
     Hello,
     Joining,
     Refusal,
-    Welcome,
 )
 from hastfs.protocol.nv import Nv
 from hastfs.volume import Buffer
+from tests.kernel.caller import RESUID, call
 from tests.kernel.conftest import MakePair
-from tests.kernel.node import MIB, RESOURCE, Node
+from tests.kernel.node import RESOURCE
 from tests.kernel.pair import Pair
 
 pytestmark = pytest.mark.kernel
 
 
-class Caller:
-    """A connection to a node's port that can say anything."""
-
-    def __init__(self, node: Node, *, source: str = "127.0.0.1") -> None:
-        self.socket = socket.create_connection(("127.0.0.1", node.port), timeout=30, source_address=(source, 0))
-        self._reader = FrameReader(64 * 1024, MIB)
-
-    def say(self, message: list[Buffer] | bytes) -> None:
-        for part in [message] if isinstance(message, bytes) else message:
-            self.socket.sendall(part)
-
-    def hear(self) -> Frame:
-        """The next message; ConnectionError when the node closes instead."""
-        while (frame := self._reader.next()) is None:
-            count = self.socket.recv_into(self._reader.buffer())
-            if count == 0:
-                raise ConnectionError("closed without an answer")
-            self._reader.received(count)
-        return frame
-
-    def is_closed(self) -> bool:
-        """Waits for the node to hang up; False if it says something instead."""
-        try:
-            return self.socket.recv(1) == b""
-        except ConnectionError:
-            return True
-
-    def refusal(self, message: list[Buffer]) -> Refusal:
-        """Says `message` and returns the refusal that has to come."""
-        self.say(message)
-        return Refusal.decode(self.hear())
-
-    def token(self) -> bytes:
-        """Steps 1 and 2 of the handshake, which have to go well."""
-        self.say(Hello(RESOURCE, ORIGINAL_VERSION).encode())
-        welcome = Welcome.decode(self.hear())
-        assert isinstance(welcome, Welcome), welcome
-        assert welcome.version == ORIGINAL_VERSION
-        return welcome.token
-
-
-@contextlib.contextmanager
-def call(node: Node, *, source: str = "127.0.0.1") -> Iterator[Caller]:
-    caller = Caller(node, source=source)
-    with caller.socket:
-        yield caller
-
-
-def joining(token: bytes, *, resuid: int = 7, localcnt: int = 0, remotecnt: int = 0) -> list[Buffer]:
+def joining(token: bytes, *, resuid: int = RESUID, localcnt: int = 0, remotecnt: int = 0) -> list[Buffer]:
     """Step 3 as an original primary would say it."""
     return Joining(RESOURCE, token, False, resuid, localcnt, remotecnt, None).encode()
 

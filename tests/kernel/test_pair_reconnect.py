@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
 
 import pytest
 
-from hastfs.model import Checksum, Command, Compression
-from hastfs.protocol.handshake import Joining, Terms
-from hastfs.protocol.payload import pack
-from hastfs.protocol.replication import Reply, decode_reply, encode_request
+from hastfs.model import ORIGINAL_VERSION
+from hastfs.protocol.handshake import Hello, Joining, Terms
+from tests.kernel.caller import BLOCK, call, played_primary
 from tests.kernel.node import MIB, RESOURCE
 from tests.kernel.pair import Pair
-from tests.kernel.test_pair_bad_peers import Caller, call
 
 pytestmark = pytest.mark.kernel
 
-BLOCK = bytes(range(256)) * 16
-
-
-class Link:
-    """Both connections of a primary of version 2, played by the test."""
-
-    def __init__(self, first: Caller, second: Caller) -> None:
-        self.first = first
-        self.second = second
-
-    def open(self, *, virgin: bool) -> Terms:
-        self.second.say(Joining(RESOURCE, self.first.token(), virgin, 7, 0, 0, None).encode())
-        terms = Terms.decode(self.first.hear(), MIB)
-        assert isinstance(terms, Terms), terms
-        return terms
-
-    def write(self, seq: int, offset: int) -> None:
-        """Without waiting for the answer."""
-        packed = pack(BLOCK, Compression.NONE, Checksum.NONE)
-        self.first.say(encode_request(Command.WRITE, seq, offset, len(BLOCK), packed=packed))
-
-    def read(self, seq: int, offset: int) -> bytes:
-        self.first.say(encode_request(Command.READ, seq, offset, len(BLOCK)))
-        payload = self.reply().payload
-        assert payload is not None
-        return bytes(len(BLOCK)) if payload.data is None else bytes(payload.data)
-
-    def reply(self) -> Reply:
-        return decode_reply(self.second.hear(), MIB)
+NEWER = b"newer..." * 512
 
 
 def test_a_new_link_is_served_while_the_old_one_is_still_open(pair: Pair) -> None:
     b = pair.b
     b.role("secondary")
-    with contextlib.ExitStack() as callers:
-        old, new = (Link(*(callers.enter_context(call(b)) for _ in range(2))) for _ in range(2))
+    with played_primary(b) as old, played_primary(b) as new:
         old.open(virgin=True)
         old.write(1, 0)
         assert old.reply().error == 0
         for seq in range(2, 50):  # under way when the new link comes
             old.write(seq, seq * len(BLOCK))
-        terms = new.open(virgin=False)
+        terms = new.open()
         assert not terms.virgin
         assert new.read(1, 0) == BLOCK
         new.write(2, 4 * MIB)
@@ -72,12 +45,37 @@ def test_a_new_link_is_served_while_the_old_one_is_still_open(pair: Pair) -> Non
         assert [line.split()[0] for line in b.events()] == ["role", "connect", "disconnect", "connect"]
 
 
+def test_what_a_stopped_worker_had_not_read_never_comes_after_what_the_next_link_writes(pair: Pair) -> None:
+    b = pair.b
+    b.role("secondary")
+    with played_primary(b) as old, played_primary(b) as new:
+        old.open(virgin=True)
+        old.write(1, 0)
+        assert old.reply().error == 0
+        stopped = int(b.fields()["workerpid"])
+        os.kill(stopped, signal.SIGSTOP)
+        for seq in range(2, 50):  # they wait in the connection
+            old.write(seq, 0)
+        new.first.say(Hello(RESOURCE, ORIGINAL_VERSION).encode())
+        go_on = threading.Timer(0.5, _go_on, [stopped])  # hastd is waiting for its end by then
+        go_on.start()
+        new.join(new.first.welcome())
+        go_on.join()
+        new.write(1, 0, NEWER)
+        assert new.reply().error == 0
+        assert not Path(f"/proc/{stopped}").exists()
+        assert new.read(2, 0) == NEWER
+
+
+def _go_on(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
 def test_a_connection_that_is_only_half_a_link_ends_the_old_link_and_is_ended_by_the_next(pair: Pair) -> None:
     b = pair.b
     b.role("secondary")
-    with contextlib.ExitStack() as callers:
-        old, new = (Link(*(callers.enter_context(call(b)) for _ in range(2))) for _ in range(2))
-        half = callers.enter_context(call(b))
+    with played_primary(b) as old, played_primary(b) as new, call(b) as half:
         old.open(virgin=True)
         half.token()
         assert old.first.is_closed()

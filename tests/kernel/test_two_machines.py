@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel import machine
+from tests.kernel.namespace import Namespace, Wire
 from tests.kernel.waiting import wait_for
 
 pytestmark = pytest.mark.kernel
@@ -20,18 +21,18 @@ TIMEOUT = 3
 
 
 class Machine:
-    """A network namespace with an address, and a host name for what runs in it."""
+    """A network with an address, and a host name for what runs in it."""
 
-    def __init__(self, root: Path, name: str, address: str) -> None:
+    def __init__(self, root: Path, name: str, network: Namespace, address: str) -> None:
         self.name = name
         self.address = address
-        self.namespace = f"{root.name}-{name}"
+        self.network = network
         self.root = root
 
     def run(self, *argv: str | Path, check: bool = True) -> machine.Completed:
         """A command as if typed on that machine."""
         named = ["unshare", "--uts", "sh", "-c", 'hostname "$0" && exec "$@"', self.name, *argv]
-        return machine.run("ip", "netns", "exec", self.namespace, *named, check=check, timeout=60, cwd=PROJECT)
+        return machine.run("ip", "netns", "exec", self.network.name, *named, check=check, timeout=60, cwd=PROJECT)
 
     def hastctl(self, *arguments: str, check: bool = True) -> machine.Completed:
         command, *rest = arguments
@@ -46,40 +47,29 @@ class Machine:
         """The status word of `hastctl status`."""
         return self.hastctl("status").stdout.splitlines()[1].split()[1]
 
-    def kill(self) -> None:
-        """SIGKILL to everything in the namespace: the machine has lost its power."""
 
-        def none_left() -> bool:
-            pids = machine.run("ip", "netns", "pids", self.namespace, check=False).stdout.split()
-            for pid in pids:
-                os.kill(int(pid), signal.SIGKILL)
-            return not pids
-
-        wait_for(none_left, f"no process is left on {self.name}", timeout=20)
+@pytest.fixture
+def wire(scratch: Path) -> Iterator[Wire]:
+    """Between two networks."""
+    with contextlib.ExitStack() as steps:
+        ends = [Namespace(f"{scratch.name}-{name}") for name in ("a", "b")]
+        for end in ends:
+            steps.callback(end.remove)
+        yield Wire(0, *ends)
 
 
 @pytest.fixture
-def machines(scratch: Path) -> Iterator[tuple[Machine, Machine]]:
-    a, b = Machine(scratch, "hasta", "10.93.0.1"), Machine(scratch, "hastb", "10.93.0.2")
+def machines(scratch: Path, wire: Wire) -> Iterator[tuple[Machine, Machine]]:
+    a = Machine(scratch, "hasta", wire.here, wire.here_ip)
+    b = Machine(scratch, "hastb", wire.there, wire.there_ip)
     _write_config(scratch, a, b)
     try:
-        for number, node in enumerate((a, b)):
-            machine.run("ip", "netns", "add", node.namespace)
-            machine.run("ip", "-n", node.namespace, "link", "set", "lo", "up")
-            if number:
-                link = ["name", "link0", "netns", a.namespace, "type", "veth", "peer", "name", "link0", "netns"]
-                machine.run("ip", "link", "add", *link, b.namespace)
-        for node in (a, b):
-            machine.run("ip", "-n", node.namespace, "addr", "add", f"{node.address}/24", "dev", "link0")
-            machine.run("ip", "-n", node.namespace, "link", "set", "link0", "up")
         yield a, b
     finally:
         for node in (a, b):
             node.hastctl("stop", "-f", check=False)
-            node.kill()
+            node.network.kill()
         machine.release(scratch)
-        for node in (a, b):
-            machine.run("ip", "netns", "del", node.namespace, check=False)
         (Path("/dev/hast") / scratch.name).unlink(missing_ok=True)
 
 
@@ -134,7 +124,7 @@ def test_a_killed_node_comes_back_and_takes_its_old_device_name(
     a.hastd()
     a.hastctl("role", "primary", "shared")
     dead = device.readlink()
-    a.kill()
+    a.network.kill()
     a.hastd()
     assert not device.is_symlink()
     assert not Path(f"/sys/block/{dead.name}/loop").exists()
@@ -142,7 +132,9 @@ def test_a_killed_node_comes_back_and_takes_its_old_device_name(
     machine.run("mkfs.ext4", "-q", device)
 
 
-def test_a_partition_costs_the_timeout_and_no_error(machines: tuple[Machine, Machine], scratch: Path) -> None:
+def test_a_partition_costs_the_timeout_and_no_error(
+    machines: tuple[Machine, Machine], wire: Wire, scratch: Path
+) -> None:
     a, b = machines
     for node in machines:
         node.hastctl("create", "-m", "50M", "shared")
@@ -150,13 +142,13 @@ def test_a_partition_costs_the_timeout_and_no_error(machines: tuple[Machine, Mac
     b.hastctl("role", "secondary", "shared")
     a.hastctl("role", "primary", "shared")
     wait_for(lambda: a.status() == "complete", "the nodes are connected")
-    machine.run("ip", "-n", b.namespace, "link", "set", "link0", "down")
+    wire.pull()
     block = scratch / "block"
     block.write_bytes(os.urandom(4096))
     device = Path("/dev/hast") / scratch.name  # the image itself is only mounted in the namespace of its hastd
     machine.run("dd", f"if={block}", f"of={device}", "bs=4096", "seek=100", "conv=notrunc,fsync", "oflag=direct")
     assert a.status() == "degraded"
-    machine.run("ip", "-n", b.namespace, "link", "set", "link0", "up")
+    wire.plug()
     wait_for(lambda: a.status() == "complete", "the nodes are connected again", timeout=30)
     wait_for(lambda: "dirty: 0 " in a.hastctl("list").stdout, "the resync is done", timeout=30)
     images = [(scratch / f"{node.name}.img").read_bytes()[4608:] for node in machines]

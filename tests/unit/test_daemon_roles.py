@@ -385,6 +385,19 @@ async def test_a_new_link_starts_when_the_worker_before_has_ended(stage: Stage) 
     assert stage.log == ["start 1", "stop 1", "start 2"]
 
 
+async def test_a_worker_that_is_slow_to_stop_is_not_forgotten_by_a_primary_that_does_not_wait_for_it(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    stage.workers[0].stops_after = 4
+    with trio.move_on_after(3):
+        await stage.resource.drop_link()
+    await stage.resource.accept_link(link())
+    assert stage.log == ["start 1", "stop 1", "start 2"]
+    assert stage.workers[0].ended.is_set()
+
+
 async def test_leaving_secondary_stops_its_worker(stage: Stage) -> None:
     await stage.become(Role.SECONDARY)
     await stage.resource.accept_link(link())

@@ -11,7 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from hastfs.model import Checksum, Command, Compression, Consistency, Generations
-from hastfs.protocol.frame import FrameReader, encode
+from hastfs.protocol.frame import HEAD, FrameReader, encode
 from hastfs.protocol.nv import Nv, NvType
 from hastfs.protocol.payload import pack
 from hastfs.protocol.replication import Request, decode_request, encode_reply
@@ -211,6 +211,22 @@ async def test_silence_costs_the_timeout(autojump_clock: MockClock) -> None:
         both.link.flush(errors.append)
         both.link.submit()
         await both.ended.wait()
+        assert both.lost_at == start + TIMEOUT
+        assert errors == [errno.ENOTCONN]
+
+
+async def test_a_peer_that_begins_an_answer_and_never_ends_it_counts_as_silent(autojump_clock: MockClock) -> None:
+    async with linked() as both:
+        errors: list[int] = []
+        both.link.write(0, b"x" * 512, errors.append)
+        both.link.submit()
+        start = trio.current_time()
+        head = HEAD.pack(2, 4096) + bytes(4096)
+        for number in range(2 * TIMEOUT):
+            if both.ended.is_set():
+                break
+            both.peer.say([head[number : number + 1]])
+            await trio.sleep(1)
         assert both.lost_at == start + TIMEOUT
         assert errors == [errno.ENOTCONN]
 

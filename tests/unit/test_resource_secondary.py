@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -20,7 +21,7 @@ from hastfs.ondisk.metadata import encode as encode_metadata
 from hastfs.protocol.frame import FrameReader, encode
 from hastfs.protocol.handshake import Joining, Refusal, Terms
 from hastfs.protocol.nv import Nv, NvType
-from hastfs.protocol.payload import pack
+from hastfs.protocol.payload import pack, pack_zeros
 from hastfs.protocol.replication import (
     Reply,
     decode_reply,
@@ -32,8 +33,8 @@ from hastfs.protocol.replication import (
 from hastfs.resource import secondary
 from hastfs.resource.connecting import receive_frame
 from hastfs.resource.link import KEEPALIVE, LinkLost
-from hastfs.resource.secondary import MAX_BACKLOG, SILENCE, Secondary
-from hastfs.volume import Buffer
+from hastfs.resource.secondary import MAX_BACKLOG, MAX_UNDER_WAY, SILENCE, Secondary
+from hastfs.volume import Buffer, Done
 from tests.simulation.disk import SimulatedComponent, SimulatedDisk
 from tests.simulation.network import SimulatedChannel, connection
 from tests.simulation.node import RESOURCE, resource_config
@@ -366,6 +367,49 @@ async def test_reads_of_a_primary_that_takes_no_replies_are_not_piled_up(autojum
             await trio.sleep(0.01)
             assert read <= MAX_BACKLOG + (1 << 20)
             assert [(await primary.reply()).seq for _ in range(199)]
+
+
+@pytest.mark.parametrize("command", [Command.DELETE, Command.WRITE])
+async def test_requests_that_carry_nothing_are_not_piled_up_either(autojump_clock: MockClock, command: Command) -> None:
+    disk = SimulatedDisk(RESOURCE, 1 << 20)
+    disk.latency["zero"] = 0.01
+    packed = pack_zeros(512, Checksum.NONE) if command is Command.WRITE else None
+    under_way = most = 0
+    zero = SimulatedComponent.zero
+
+    def count(component: SimulatedComponent, offset: int, length: int, done: Done, *, allocated: bool) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+
+        def finished(error: int) -> None:
+            nonlocal under_way
+            under_way -= 1
+            done(error)
+
+        zero(component, offset, length, finished, allocated=allocated)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SimulatedComponent, "zero", count)
+        async with served(disk) as primary:
+            wanted = range(1, 4 * MAX_UNDER_WAY)
+            for seq in wanted:
+                primary.say(encode_request(command, seq, seq * 512, 512, packed=packed))
+            assert {(await primary.reply()).seq for _ in wanted} == set(wanted)
+    assert 1 < most <= MAX_UNDER_WAY
+
+
+async def test_a_flood_of_requests_that_are_refused_does_not_flood_the_log(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served() as primary:
+        for seq in range(1, 100):
+            primary.say(encode_request(Command.READ, seq, 1 << 40, 512))
+            assert (await primary.reply()).error == errno.EINVAL
+    refused = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.getMessage() for record in refused] == [
+        "Refused READ of 512 bytes at 1099511627776. More of this link are not logged."
+    ]
 
 
 async def test_a_broken_connection_is_logged_in_words(
