@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -19,7 +20,6 @@ from tests.kernel import machine
 from tests.kernel.conftest import MakePair
 from tests.kernel.load import Files, Fio
 from tests.kernel.node import RESOURCE, Node, Options
-from tests.kernel.pair import Pair
 from tests.kernel.waiting import wait_for
 
 pytestmark = pytest.mark.kernel
@@ -129,10 +129,8 @@ def crash(node: Node, role: str, number: int) -> int:
     """Sends the signal to every worker of that role; how many there were."""
     there = workers(node, role)
     for pid in there:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            pass
     return len(there)
 
 
