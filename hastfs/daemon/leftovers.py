@@ -9,7 +9,7 @@ import time
 from hastfs.config.schema import Config
 from hastfs.daemon.export import LINK_DIRECTORY
 from hastfs.errors import HastError
-from hastfs.frontend import loop, mount
+from hastfs.frontend import holders, loop, mount
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +41,13 @@ def _clear_image(image: str) -> list[str]:
             return []
         time.sleep(_LOOK_EVERY)
     devices = loop.find(image)
+    users = holders.holders(image, exclude_loops=devices)
     for device in devices:
         loop.detach(device)
     mount.unmount(image, lazy=True)
     log.info("Removed what an earlier hastd left behind at %s.", image)
+    if users:
+        log.warning("The disk of before is lost to those who still use it: %s.", "; ".join(users))
     return devices
 
 

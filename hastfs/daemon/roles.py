@@ -31,6 +31,8 @@ MAX_DEATHS = 5
 SERVED_WELL = 1.0
 """Seconds; a worker that served longer was killed by something from outside: its successor will do as well."""
 
+_MOMENT = 0.5  # Seconds; who uses a disk for less than that is in nobody's way: udev and losetup(8) only look at it.
+_LOOK_EVERY = 0.05
 _SLOWEST_RESTART = 2.0  # Seconds; the first one comes at once, since applications wait for it.
 _STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's worker to end in order.
 _SECONDARY_STOPS_WITHIN = 5.0  # Seconds.
@@ -214,8 +216,13 @@ class PrimaryRole:
         self._around.notify(Event.ATTACH)
 
     async def holders(self) -> list[str]:
-        """Who uses the image or the device, besides ourselves."""
-        return await self._export.holders({self.worker.pid} if self.worker else set())
+        """Who uses the image or the device, besides ourselves, and not just for a moment."""
+        patience = trio.current_time() + _MOMENT
+        while True:
+            found = await self._export.holders({self.worker.pid} if self.worker else set())
+            if not found or trio.current_time() >= patience:
+                return found
+            await trio.sleep(_LOOK_EVERY)
 
     async def apply(self) -> None:
         """The configuration has changed: the worker hears of it."""
@@ -239,7 +246,16 @@ class PrimaryRole:
             raise BusyError(busy(self._around.config.name, holders))
         if holders:
             self._around.log.warning("Taken away while in use: %s.", "; ".join(holders))
-        await self._export.take_away(force=force)
+        patience = trio.current_time() + _MOMENT
+        while True:
+            try:
+                await self._export.take_away(force=force)
+            except BusyError:  # somebody came after we looked
+                if trio.current_time() >= patience:
+                    raise
+            else:
+                return
+            await trio.sleep(_LOOK_EVERY)
 
 
 def check_attachable(config: ResourceConfig, left: bytes) -> None:

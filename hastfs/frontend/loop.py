@@ -15,8 +15,10 @@ import mmap
 import os
 import re
 import struct
+from typing import Any
 
 from hastfs.errors import BusyError, SystemFailure
+from hastfs.frontend import mountinfo
 from hastfs.frontend.probe import error_of
 from hastfs.model import SECTOR_SIZE
 
@@ -91,26 +93,25 @@ def backing(device: str) -> str | None:
 
 
 def image_of(device: str) -> str | None:
-    """The path `attach` was called with, cut at 63 bytes; None if the device is not attached.
+    """The path `attach` was called with, cut at 63 bytes; None if the device is not attached or cannot say.
 
     Unlike `backing`, it does not change when the image is unmounted lazily or its mount namespace ends.
     """
     try:
-        fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            info = fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_LOOP_INFO64.size))
-        finally:
-            os.close(fd)
+        return _image_in(_status(device))
     except OSError:
         return None
-    name: bytes = _LOOP_INFO64.unpack(info)[9]
-    return os.fsdecode(name.partition(b"\0")[0])
 
 
 def is_dead(device: str, image: str) -> bool:
-    """Whether `device` was attached to `image`, which has lost its server for good."""
-    if image_of(device) != os.fsdecode(os.fsencode(os.path.abspath(image))[: _LO_NAME_SIZE - 1]):
-        return False
+    """Whether `device` is attached to `image`, which has lost its server for good."""
+    try:
+        if _image_in(_status(device)) != os.fsdecode(os.fsencode(os.path.abspath(image))[: _LO_NAME_SIZE - 1]):
+            return False
+    except OSError as error:
+        # The kernel asks the image before it answers, unless it did so within the last minutes.
+        if error.errno != errno.ENOTCONN:
+            return False
     return error_of(lambda: _read_first_sector(device), device) not in (0, None)
 
 
@@ -120,10 +121,19 @@ def uses_direct_io(device: str) -> bool:
 
 
 def find(image: str) -> list[str]:
-    """The loop devices that are attached to `image`."""
-    image = os.path.abspath(image)
+    """The loop devices that are attached to `image`: if it is mounted, to the very image that we see there.
+
+    A hastd in a mount namespace of its own may have another at the same path, and the kernel's names are the same.
+    """
+    directory, name = os.path.split(os.path.abspath(image))
+    image = os.path.join(os.path.realpath(directory), name)
+    seen = mountinfo.top(mountinfo.read(), image)
     devices = [f"/dev/{os.path.basename(path)}" for path in glob.glob("/sys/block/loop*")]
-    return sorted((device for device in devices if backing(device) == image), key=lambda device: int(device[9:]))
+    found = [device for device in devices if backing(device) == image]
+    if seen is not None:
+        mounted = os.makedev(*map(int, seen.device.split(":")))
+        found = [device for device in found if _may_be_on(device, mounted)]
+    return sorted(found, key=lambda device: int(device[9:]))
 
 
 def link(device: str, link_path: str) -> None:
@@ -161,6 +171,29 @@ def unlink(link_path: str, device: str | None = None) -> None:
         raise SystemFailure(f"Unable to remove the link {link_path}: {error.strerror}.") from error
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(link_path))
+
+
+def _status(device: str) -> tuple[Any, ...]:
+    """loop(4), LOOP_GET_STATUS64. Raises OSError: ENXIO if not attached, ENOTCONN if the image is dead."""
+    fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _LOOP_INFO64.unpack(fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_LOOP_INFO64.size)))
+    finally:
+        os.close(fd)
+
+
+def _image_in(status: tuple[Any, ...]) -> str:
+    name: bytes = status[9]
+    return os.fsdecode(name.partition(b"\0")[0])
+
+
+def _may_be_on(device: str, mounted: int) -> bool:
+    """Whether the file of `device` is in the file system with that number; a dead one that cannot tell may be. One
+    whose server is there and does not answer is not asked for long.
+    """
+    told: list[int] = []
+    error = error_of(lambda: told.append(_status(device)[0]), device)
+    return told == [mounted] if told else error == errno.ENOTCONN
 
 
 def _read_first_sector(device: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Protocol
 from tests.kernel.machine import run
 
 MIB = 1024 * 1024
+
+_ENDED_BY_SIGNAL = 128  # fio's exit code, whatever it found; its report tells that
 
 
 class Place(Protocol):
@@ -66,11 +69,17 @@ class Fio:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def finish(self) -> None:
+    def end(self) -> None:
+        """As `finish`, but now."""
+        self._process.send_signal(signal.SIGINT)
+        self.finish(good=_ENDED_BY_SIGNAL)
+
+    def finish(self, good: int = 0) -> None:
         """Waits for the end; raises AssertionError when fio met an error or read back what it had not written."""
         said, _ = self._process.communicate(timeout=self._longest)
-        assert self._process.returncode == 0, f"fio ended with {self._process.returncode}: {said.decode()}"
-        job = json.loads(self._report.read_text())["jobs"][0]
+        assert self._process.returncode == good, f"fio ended with {self._process.returncode}: {said.decode()}"
+        report = self._report.read_text()
+        job = json.loads(report[report.index("{") :])["jobs"][0]  # a signal is mentioned before it
         assert job["error"] == 0, f"fio met error {job['error']}: {said.decode()}"
         assert job["write"]["io_bytes"] > 0, "fio wrote nothing"
         assert job["read"]["io_bytes"] > 0, "fio verified nothing"

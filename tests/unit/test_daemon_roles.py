@@ -129,6 +129,22 @@ async def test_a_disk_in_use_is_not_taken_away_and_its_holders_are_named(stage: 
     assert not stage.workers[0].ended.is_set()
 
 
+@pytest.mark.parametrize("seen", [True, False])
+async def test_who_uses_the_disk_for_a_moment_is_waited_for(stage: Stage, autojump_clock: object, seen: bool) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.export.in_use = ["process 12 (blkid) has /dev/loop0 open"] if seen else []
+    stage.export.refuses = "" if seen else "The image is in use."
+
+    async def be_done() -> None:
+        await trio.sleep(0.2)
+        stage.export.in_use, stage.export.refuses = [], ""
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(be_done)
+        await stage.become(Role.INIT)
+    assert stage.resource.role is Role.INIT
+
+
 async def test_force_takes_a_disk_in_use_away_and_the_log_says_from_whom(
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
