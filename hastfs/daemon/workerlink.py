@@ -16,7 +16,7 @@ import trio
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.resource.events import Event
-from hastfs.resource.status import Status
+from hastfs.resource.status import Status, check_text
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class StatusAnswer:
 
     @property
     def as_status(self) -> Status:
-        """Raises TypeError if these are not the fields of a status."""
+        """Raises TypeError or ValueError if these are not the fields of a status."""
         return Status.from_dict(self.status)
 
 
@@ -143,18 +143,24 @@ def decode(packet: bytes) -> Order | Report:
         fields = json.loads(packet)
         kind = _KINDS[fields.pop("kind")]
         message: Order | Report = kind(**fields)
-        _check_types(message)
+        _check(message)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LinkError(f"not a message between supervisor and worker: {packet[:80]!r}") from error
     return message
 
 
-def _check_types(message: Order | Report) -> None:
-    """TypeError if a field is not what it is declared to be: readers take that for granted."""
+def _check(message: Order | Report) -> None:
+    """TypeError or ValueError if a field is not what it is declared to be, or cannot be passed on to hastctl: readers
+    take that for granted.
+    """
     for name, hint in get_type_hints(type(message)).items():
         wanted = get_origin(hint) or hint
         if wanted in _PLAIN and type(getattr(message, name)) is not wanted:
             raise TypeError(f"{name} is not of type {wanted.__name__}")
+    if isinstance(message, Failed):
+        check_text(message.message)
+        if not 0 <= message.exit_code <= 255:
+            raise ValueError(f"{message.exit_code} is no exit code")
 
 
 class LinkEnd:

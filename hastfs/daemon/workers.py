@@ -178,8 +178,9 @@ class Worker:
             self._notify(Event.DISCONNECT)
 
     def _answer(self, number: int, answer: Status | Configured) -> None:
-        if number in self._answers:  # otherwise it comes too late
-            self._answers[number].send_nowait(answer)
+        asker = self._answers.pop(number, None)
+        if asker is not None:  # otherwise it comes too late, or once too often
+            asker.send_nowait(answer)
 
     async def wait_ready(self) -> None:
         """Returns when the worker serves; WorkerFailed if it ended instead."""
@@ -211,7 +212,7 @@ class Worker:
 
         with trio.move_on_after(within):
             await first(take_answer, self.ended.wait)
-        del self._answers[order.number]
+        self._answers.pop(order.number, None)
         if not isinstance(answer, kind):
             raise SystemFailure(f"Worker process {self.pid} does not answer.")
         return answer

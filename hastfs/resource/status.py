@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
+_LONGEST_NAME = 64  # characters
+
 
 @dataclass(slots=True)
 class Statistics:
@@ -42,5 +44,30 @@ class Status:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The reverse of `as_dict`; raises TypeError for other keys."""
-        return cls(**values)
+        """The reverse of `as_dict`; raises TypeError or ValueError for anything that hastctl could not be told."""
+        status = cls(**values)
+        check_text(status.status)
+        _check_number(status.dirty, 64)
+        _check_number(status.extentsize, 32)
+        _check_number(status.keepdirty, 32)
+        if not isinstance(status.stats, dict):
+            raise TypeError(f"{status.stats!r} are no counts")
+        for name, count in status.stats.items():
+            if not name.isidentifier() or len(name) > _LONGEST_NAME:
+                raise ValueError(f"{name!r} is not the name of a count")
+            _check_number(count, 64)
+        return status
+
+
+def check_text(text: str) -> None:
+    """Raises TypeError or ValueError for what is no text that a message can carry."""
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no text")
+    if "\0" in text:
+        raise ValueError("a text with a NUL in it")
+    text.encode()
+
+
+def _check_number(number: int, bits: int) -> None:
+    if type(number) is not int or not 0 <= number < 1 << bits:
+        raise ValueError(f"{number!r} is not a number of {bits} bits without a sign")

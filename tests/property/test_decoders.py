@@ -69,6 +69,19 @@ LIMIT = 128 * 1024
 """Bytes of data that the caller of a decoder allows."""
 
 
+def understood(
+    decode: Callable[[bytes], T], refusal: type[Exception], raw: bytes, longest: int = LONGEST_REFUSAL
+) -> T | None:
+    """What `decode` makes of `raw`, None if it refuses."""
+    try:
+        return decode(raw)
+    except refusal as error:
+        assert str(error).strip()
+        assert str(error).isprintable(), "a refusal is one line, whatever came"
+        assert len(str(error)) <= longest
+        return None
+
+
 def priced(
     decode: Callable[[bytes], T],
     refusal: type[Exception],
@@ -77,23 +90,13 @@ def priced(
     *,
     longest: int = LONGEST_REFUSAL,
 ) -> T | None:
-    """What `decode` makes of `raw`, None if it refuses. `allowed`: bytes that the caller is ready to spend besides."""
-
-    def run() -> T | None:
-        try:
-            return decode(raw)
-        except refusal as error:
-            assert str(error).strip()
-            assert str(error).isprintable(), "a refusal is one line, whatever came"
-            assert len(str(error)) <= longest
-            return None
-
+    """The same, at a bounded price. `allowed`: bytes that the caller is ready to spend besides."""
     started = time.process_time()
-    value = run()
+    value = understood(decode, refusal, raw, longest)
     assert time.process_time() - started <= CPU
     tracemalloc.start()
     try:
-        run()
+        understood(decode, refusal, raw, longest)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -78,6 +78,50 @@ def test_anything_else_is_refused(packet: bytes) -> None:
         decode(packet)
 
 
+@pytest.mark.parametrize(
+    "failed",
+    [
+        Failed("a\0b", 71, True),
+        Failed("\ud800", 71, True),
+        Failed("no such exit code", 256, True),
+        Failed("no such exit code", -1, True),
+    ],
+)
+def test_a_failure_that_hastctl_could_not_be_told_of_is_refused(failed: Failed) -> None:
+    with pytest.raises(LinkError):
+        decode(encode(failed))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"status": 7},
+        {"status": "a\0b"},
+        {"status": "\ud800"},
+        {"dirty": "much"},
+        {"dirty": -1},
+        {"dirty": 1 << 64},
+        {"dirty": 1.5},
+        {"dirty": True},
+        {"extentsize": 1 << 32},
+        {"keepdirty": 1 << 32},
+        {"stats": [1]},
+        {"stats": {"stat_read": "often"}},
+        {"stats": {"stat_read": -1}},
+        {"stats": {"": 1}},
+        {"stats": {"stat_\0": 1}},
+        {"stats": {"x" * 200: 1}},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_status_that_hastctl_could_not_be_told_is_none(wrong: dict[str, object]) -> None:
+    answer = decode(encode(StatusAnswer(1, STATUS.as_dict() | wrong)))
+    assert isinstance(answer, StatusAnswer)
+    with pytest.raises((TypeError, ValueError)):
+        _ = answer.as_status
+
+
 async def test_messages_arrive_in_order_and_then_the_end(ends: tuple[LinkEnd, LinkEnd]) -> None:
     supervisors, workers = ends
     workers.send(Ready())

@@ -217,6 +217,23 @@ async def test_a_worker_that_does_not_take_a_configuration_is_not_waited_for_lon
     assert pair.worker.outcome.temporary
 
 
+async def test_a_worker_that_answers_twice_has_answered_once(pair: Pair) -> None:
+    answers: list[Status] = []
+    async with trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            answers.append(await pair.worker.status())
+
+        nursery.start_soon(ask)
+        await pair.expect(AskStatus(1))
+        pair.say(
+            StatusAnswer(1, STATUS.as_dict()), StatusAnswer(1, STATUS.as_dict()), StatusAnswer(1, STATUS.as_dict())
+        )
+    assert answers == [STATUS]
+    await trio.testing.wait_all_tasks_blocked()
+    assert not pair.worker.ended.is_set()
+
+
 async def test_the_wrong_kind_of_answer_is_none(pair: Pair) -> None:
     async with trio.open_nursery() as nursery:
 
@@ -277,7 +294,16 @@ async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(
     assert pair.process.killed
 
 
-@pytest.mark.parametrize("say", [lambda link: link.send(Stop()), lambda link: link.send(Happened("nonsense"))])
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda link: link.send(Stop()),
+        lambda link: link.send(Happened("nonsense")),
+        lambda link: link.send(Failed("a\0b", 71, True)),
+        lambda link: link.send(StatusAnswer(1, {"dirty": "much"})),
+        lambda link: link.send(StatusAnswer(1, STATUS.as_dict() | {"dirty": -1})),
+    ],
+)
 async def test_a_worker_that_talks_nonsense_is_killed(
     pair: Pair, say: Callable[[LinkEnd], None], autojump_clock: trio.testing.MockClock
 ) -> None:

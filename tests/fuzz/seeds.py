@@ -1,0 +1,72 @@
+"""What a fuzzer begins with: what the original said (tests/interop/vectors), and what we say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from hastfs.ondisk import metadata
+from hastfs.ondisk.layout import COPY_SIZE
+from hastfs.protocol.frame import HEAD
+from tests.fuzz.targets import Target
+from tests.interop import original
+from tests.property.test_decoders import CONF, CONTROL, HANDSHAKE, ORIGINAL, PACKETS, REPLIES, REQUESTS, WRITTEN
+
+_LONGEST = 1500
+"""Bytes: a longer one teaches a fuzzer nothing but patience."""
+
+
+def seeds(target: Target) -> list[bytes]:
+    """Inputs of the target; most are understood."""
+    return [raw for raw in _SEEDS[target.name]() if len(raw) <= _LONGEST]
+
+
+def _said() -> Iterator[bytes]:
+    return (raw for _, _, raw in original.messages())
+
+
+def _asked() -> Iterator[bytes]:
+    for talk in original.VECTORS["fake_primary"].values():
+        yield from (bytes.fromhex(said[2]) for said in talk if said[1] == "primary")
+
+
+def _control(what: str) -> Iterator[bytes]:
+    return (bytes.fromhex(talk[what]) for talk in original.VECTORS["control"] if talk.get(what))
+
+
+def _nv() -> Iterator[bytes]:
+    yield bytes.fromhex(original.VECTORS["nv"]["all_types"])
+    for _, raw, _ in original.VECTORS["nv_validation"]:
+        yield bytes.fromhex(raw)
+    for raw in chain(HANDSHAKE, REQUESTS, REPLIES, CONTROL):
+        yield raw[HEAD.size : HEAD.size + HEAD.unpack_from(raw)[1]]
+
+
+def _metadata() -> Iterator[bytes]:
+    ours = metadata.encode(WRITTEN)
+    blocks = [bytes.fromhex(found["block"]) for found in original.VECTORS["metadata"].values()]
+    for first in (ours, ORIGINAL, *blocks):
+        for how in range(4):
+            yield bytes([how]) + first.rstrip(b"\0").ljust(COPY_SIZE, b"\0") + ours
+
+
+def _payloads() -> Iterator[bytes]:
+    for vector in original.VECTORS["payload"]:
+        output = original.block(vector["output"])
+        how = {None: 0, "hole": 2, "lzf": 3}[vector["compression"]]
+        yield from (bytes([how + 5 * checksum]) + output for checksum in (0, 2, 3))
+
+
+_SEEDS = {
+    "nv": _nv,
+    "frames": lambda: (cuts + raw for raw in chain(_said(), _asked(), REQUESTS) for cuts in (b"\x02\x06", b"\xff\xff")),
+    "payload": _payloads,
+    "handshake": lambda: chain(HANDSHAKE, _said()),
+    "request": lambda: chain(REQUESTS, _said(), _asked()),
+    "reply": lambda: chain(REPLIES, _said()),
+    "control-request": lambda: chain(CONTROL, _control("request")),
+    "control-reply": lambda: chain(CONTROL, _control("reply")),
+    "metadata": _metadata,
+    "config": lambda: iter([CONF]),
+    "workerlink": lambda: iter(PACKETS),
+}
