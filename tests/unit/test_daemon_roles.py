@@ -12,7 +12,7 @@ import trio.testing
 
 from hastfs.address import parse
 from hastfs.config.schema import ResourceConfig
-from hastfs.daemon import managed
+from hastfs.daemon import managed, roles
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings
@@ -69,6 +69,7 @@ class Stage:
 async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
+    monkeypatch.setattr(roles, "_MOMENT", 0.0)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resource.run)
         yield made
@@ -113,7 +114,10 @@ async def test_a_disk_in_use_is_not_taken_away_and_its_holders_are_named(stage: 
 
 
 @pytest.mark.parametrize("seen", [True, False])
-async def test_who_uses_the_disk_for_a_moment_is_waited_for(stage: Stage, autojump_clock: object, seen: bool) -> None:
+async def test_who_uses_the_disk_for_a_moment_is_waited_for(
+    stage: Stage, autojump_clock: object, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    monkeypatch.setattr(roles, "_MOMENT", 0.5)
     await stage.become(Role.PRIMARY)
     stage.export.in_use = ["process 12 (blkid) has /dev/loop0 open"] if seen else []
     stage.export.refuses = "" if seen else "The image is in use."
