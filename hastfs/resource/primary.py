@@ -178,7 +178,8 @@ async def run(
     component = opened.component()
     try:
         primary = Primary(config, component, opened.metadata, opened.ondisk_map)
-        connector = Connector(primary, dialer, notify, force=force)
+        # Taking over, this node is primary already: applications must not wait for another primary to step down.
+        connector = Connector(primary, dialer, notify, force=force or taking_over)
         await primary.serve(connector, force=force, taking_over=taking_over, task_status=task_status)
     finally:
         component.close()

@@ -199,3 +199,17 @@ def test_a_worker_that_hangs_is_told_of_and_its_end_is_a_pause(make_pair: MakePa
         os.kill(worker, signal.SIGKILL)
         prober.goes_on()
     assert node.hastctl("status", RESOURCE).returncode == 0
+
+
+def test_a_worker_of_one_of_two_primaries_is_replaced_as_well(make_pair: MakePair) -> None:
+    pair = make_pair(Options(device=True, timeout=int(ENDURABLE)))
+    pair.start()
+    pair.connect()
+    pair.cut()
+    pair.b.become_primary()
+    pair.heal()
+    with Prober(pair.a.device) as prober:
+        prober.goes_on()
+        assert crash(pair.a, "primary", signal.SIGKILL) == 1
+        prober.goes_on()
+    assert prober.longest < ENDURABLE / 2, "the other node was asked to leave its role"
