@@ -25,7 +25,9 @@ def clear(config: Config, link_directory: str = LINK_DIRECTORY) -> None:
     for resource in config.resources.values():
         try:
             image = os.path.join(config.mountdir, resource.provider)
-            _clear_link(os.path.join(link_directory, resource.provider), image, _clear_image(image))
+            link = os.path.join(link_directory, resource.provider)
+            _clear_link(link, image, _clear_image(image))
+            loop.unlink(loop.unfinished(link))
         except HastError as error:
             log.warning("%s", error)
 
@@ -33,6 +35,7 @@ def clear(config: Config, link_directory: str = LINK_DIRECTORY) -> None:
 def _clear_image(image: str) -> list[str]:
     """Returns the loop devices that were attached to a dead image; one in use goes when its last user closes it."""
     if not mount.is_mounted(image):
+        mount.unmount(image)  # the empty file that is to be mounted on may be there
         return []
     patience = time.monotonic() + _WORKERS_END_WITHIN
     while not mount.is_dead(image):

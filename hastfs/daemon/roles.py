@@ -219,10 +219,13 @@ class PrimaryRole:
         """Who uses the image or the device, besides ourselves, and not just for a moment."""
         patience = trio.current_time() + _MOMENT
         while True:
-            found = await self._export.holders({self.worker.pid} if self.worker else set())
+            found = await self._holders()
             if not found or trio.current_time() >= patience:
                 return found
             await trio.sleep(_LOOK_EVERY)
+
+    async def _holders(self) -> list[str]:
+        return await self._export.holders({self.worker.pid} if self.worker else set())
 
     async def apply(self) -> None:
         """The configuration has changed: the worker hears of it."""
@@ -241,7 +244,7 @@ class PrimaryRole:
         await self.finished.wait()
 
     async def _take_away(self, force: bool) -> None:
-        holders = await self.holders()
+        holders = await (self._holders() if force else self.holders())
         if holders and not force:
             raise BusyError(busy(self._around.config.name, holders))
         if holders:

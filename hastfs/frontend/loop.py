@@ -142,7 +142,7 @@ def link(device: str, link_path: str) -> None:
     Replaces a link that leads nowhere (no such device, or one that is not attached) or to the same image. Raises
     BusyError if the name is taken by anything else, SystemFailure if the system refuses.
     """
-    temporary = f"{link_path}.{os.getpid()}~"
+    temporary = unfinished(link_path)
     try:
         _check_replaceable(device, link_path)
         with contextlib.suppress(FileNotFoundError):
@@ -151,6 +151,11 @@ def link(device: str, link_path: str) -> None:
         os.replace(temporary, link_path)
     except OSError as error:
         raise SystemFailure(f"Unable to make the link {link_path}: {error.strerror}.") from error
+
+
+def unfinished(link_path: str) -> str:
+    """What is left of a `link` that was killed in the middle."""
+    return f"{link_path}~"
 
 
 def unlink(link_path: str, device: str | None = None) -> None:

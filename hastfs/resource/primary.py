@@ -207,7 +207,8 @@ async def run(
     component = opened.component()
     try:
         primary = Primary(config, component, opened.metadata, opened.ondisk_map, detached=opened.detached)
-        connector = Connector(primary, dialer, notify, force=force)
+        # Taking over, this node is primary already: applications must not wait for another primary to step down.
+        connector = Connector(primary, dialer, notify, force=force or taking_over)
         await primary.serve(connector, force=force, taking_over=taking_over, detached=detached, task_status=task_status)
     finally:
         component.close()

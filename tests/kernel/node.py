@@ -131,7 +131,7 @@ resource {self.resource} {{
 
     def launch(self) -> None:
         """As `start`, without waiting."""
-        # TMPDIR: what a killed hastd leaves there goes with the node.
+        # TMPDIR: whatever hastd leaves there is seen, and goes with the node.
         environment = {**os.environ, "TMPDIR": str(self.root)}
         if self.is_original:
             environment["PYTHONPATH"] = f"{ORIGINAL}:{PROJECT}"

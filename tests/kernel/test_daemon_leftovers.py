@@ -53,6 +53,15 @@ def test_a_dead_mount_and_a_link_to_nowhere_are_removed(config: Config, links: P
     assert not os.path.lexists(links / "disk")
 
 
+def test_what_was_made_for_a_mount_and_a_link_that_never_came_is_removed(config: Config, links: Path) -> None:
+    os.makedirs(config.mountdir)
+    Path(image(config)).touch()
+    (links / "disk~").symlink_to("/dev/loop0")
+    leftovers.clear(config, str(links))
+    assert not os.path.lexists(image(config))
+    assert not os.path.lexists(links / "disk~")
+
+
 def test_nothing_left_behind_means_nothing_to_do(config: Config, links: Path) -> None:
     leftovers.clear(config, str(links))
     assert list(links.iterdir()) == []

@@ -182,3 +182,34 @@ def test_no_application_notices_that_workers_are_killed(make_pair: MakePair) -> 
     pair.rest()
     pair.assert_equal()
     assert machine.loops_below(pair.root) == []
+
+
+def test_a_worker_that_hangs_is_told_of_and_its_end_is_a_pause(make_pair: MakePair) -> None:
+    node = make_pair(Options(device=True)).a
+    node.create()
+    node.start()
+    node.become_primary()
+    (worker,) = workers(node, "primary")
+    os.kill(worker, signal.SIGSTOP)
+    with Prober(node.device) as prober:
+        told = node.hastctl("status", RESOURCE, check=False)
+        assert told.returncode != 0
+        assert f"Worker process {worker} does not answer" in told.stdout + told.stderr
+        assert prober.written == 0
+        os.kill(worker, signal.SIGKILL)
+        prober.goes_on()
+    assert node.hastctl("status", RESOURCE).returncode == 0
+
+
+def test_a_worker_of_one_of_two_primaries_is_replaced_as_well(make_pair: MakePair) -> None:
+    pair = make_pair(Options(device=True, timeout=int(ENDURABLE)))
+    pair.start()
+    pair.connect()
+    pair.cut()
+    pair.b.become_primary()
+    pair.heal()
+    with Prober(pair.a.device) as prober:
+        prober.goes_on()
+        assert crash(pair.a, "primary", signal.SIGKILL) == 1
+        prober.goes_on()
+    assert prober.longest < ENDURABLE / 2, "the other node was asked to leave its role"

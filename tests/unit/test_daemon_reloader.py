@@ -13,6 +13,7 @@ import trio.testing
 
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.daemon import managed, resources
+from hastfs.daemon import roles as role_module
 from hastfs.daemon.doors import Doors, Opened
 from hastfs.daemon.jobs import Job
 from hastfs.daemon.logs import LogSettings
@@ -132,6 +133,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     made = Stage()
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
     monkeypatch.setattr(managed, "open_component", made.open_component)
+    monkeypatch.setattr(role_module, "_MOMENT", 0.0)
     monkeypatch.setattr(resources, "Export", made.export)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resources.run)

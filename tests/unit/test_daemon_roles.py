@@ -86,6 +86,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
     monkeypatch.setattr(managed, "open_component", made.open_component)
     monkeypatch.setattr(roles, "check_attachable", made.check_attachable)
+    monkeypatch.setattr(roles, "_MOMENT", 0.0)
     async with trio.open_nursery() as nursery:
         await nursery.start(made.resource.run)
         yield made
@@ -130,7 +131,10 @@ async def test_a_disk_in_use_is_not_taken_away_and_its_holders_are_named(stage: 
 
 
 @pytest.mark.parametrize("seen", [True, False])
-async def test_who_uses_the_disk_for_a_moment_is_waited_for(stage: Stage, autojump_clock: object, seen: bool) -> None:
+async def test_who_uses_the_disk_for_a_moment_is_waited_for(
+    stage: Stage, autojump_clock: object, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    monkeypatch.setattr(roles, "_MOMENT", 0.5)
     await stage.become(Role.PRIMARY)
     stage.export.in_use = ["process 12 (blkid) has /dev/loop0 open"] if seen else []
     stage.export.refuses = "" if seen else "The image is in use."
