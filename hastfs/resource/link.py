@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Callable
@@ -86,6 +87,7 @@ class Link:
         self.max_request = MAX_REQUEST if version >= STATE_SINCE else MAX_REQUEST_V2
         self._channels = (outgoing, incoming)
         self._outbox = Outbox(outgoing)
+        self._outgoing = outgoing
         self._incoming = incoming
         self._reader = FrameReader(_MAX_REPLY_NV, self.max_request)
         self.pack_as(compression, checksum)
@@ -275,6 +277,7 @@ class Link:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._receive)
+                    nursery.start_soon(self._hear_end)
                     nursery.start_soon(self._outbox.run)
                     nursery.start_soon(self._keepalive)
                     nursery.start_soon(self._watch)
@@ -318,6 +321,18 @@ class Link:
                 self._last_reply = now  # not earlier: an answer may begin and never end
             self.submit()  # completions may have queued more
             await trio.lowlevel.checkpoint()
+
+    async def _hear_end(self) -> None:
+        """The first connection is only ever sent to, and a reset of it alone would show no sooner than with the next
+        request: there may be none before the one is answered that got lost.
+        """
+        room = memoryview(bytearray(1))
+        while True:
+            await self._outgoing.readable()
+            with contextlib.suppress(BlockingIOError):
+                if self._outgoing.receive_into(room):
+                    raise ProtocolError("data on the first connection after the handshake")
+                raise LinkLost("closed by the other node")
 
     def _data_wanted(self, frame: Frame) -> int:
         """Bytes that the reply in `frame` may bring."""

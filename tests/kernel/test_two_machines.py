@@ -1,9 +1,8 @@
-"""Two machines with one hast.conf: network and host name of their own, hastctl(8)'s EXAMPLES by hand, a partition."""
+"""Two machines with one hast.conf: network and host name of their own, hastctl(8)'s EXAMPLES by hand."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 
 from tests.kernel import machine
 from tests.kernel.namespace import Namespace, Wire
-from tests.kernel.waiting import wait_for
 
 pytestmark = pytest.mark.kernel
 
@@ -130,27 +128,3 @@ def test_a_killed_node_comes_back_and_takes_its_old_device_name(
     assert not Path(f"/sys/block/{dead.name}/loop").exists()
     a.hastctl("role", "primary", "shared")
     machine.run("mkfs.ext4", "-q", device)
-
-
-def test_a_partition_costs_the_timeout_and_no_error(
-    machines: tuple[Machine, Machine], wire: Wire, scratch: Path
-) -> None:
-    a, b = machines
-    for node in machines:
-        node.hastctl("create", "-m", "50M", "shared")
-        node.hastd()
-    b.hastctl("role", "secondary", "shared")
-    a.hastctl("role", "primary", "shared")
-    wait_for(lambda: a.status() == "complete", "the nodes are connected")
-    wire.pull()
-    block = scratch / "block"
-    block.write_bytes(os.urandom(4096))
-    device = Path("/dev/hast") / scratch.name  # the image itself is only mounted in the namespace of its hastd
-    machine.run("dd", f"if={block}", f"of={device}", "bs=4096", "seek=100", "conv=notrunc,fsync", "oflag=direct")
-    assert a.status() == "degraded"
-    wire.plug()
-    wait_for(lambda: a.status() == "complete", "the nodes are connected again", timeout=30)
-    wait_for(lambda: "dirty: 0 " in a.hastctl("list").stdout, "the resync is done", timeout=30)
-    images = [(scratch / f"{node.name}.img").read_bytes()[4608:] for node in machines]
-    assert images[0] == images[1]
-    assert block.read_bytes() in images[1]

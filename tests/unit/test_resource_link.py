@@ -215,6 +215,29 @@ async def test_silence_costs_the_timeout(autojump_clock: MockClock) -> None:
         assert errors == [errno.ENOTCONN]
 
 
+async def test_a_reset_of_the_first_connection_is_noticed_although_nothing_more_is_sent(
+    autojump_clock: MockClock,
+) -> None:
+    async with linked() as both:
+        errors: list[int] = []
+        both.link.write(0, b"x" * 512, errors.append)
+        both.link.submit()
+        await both.peer.next()
+        start = trio.current_time()
+        both.peer.requests.cut()
+        await both.ended.wait()
+        assert both.lost_at == start
+        assert both.reason == "connection lost: Connection reset by peer"
+        assert errors == [errno.ENOTCONN]
+
+
+async def test_a_peer_that_talks_on_the_first_connection_drops_the_link(autojump_clock: MockClock) -> None:
+    async with linked() as both:
+        both.peer.requests.send(encode_reply(1))
+        await both.ended.wait()
+        assert "first connection" in both.reason
+
+
 async def test_a_peer_that_begins_an_answer_and_never_ends_it_counts_as_silent(autojump_clock: MockClock) -> None:
     async with linked() as both:
         errors: list[int] = []
