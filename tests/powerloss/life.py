@@ -123,7 +123,8 @@ class Life:
     """What happens to the pair, in stages.
 
     In each, `whole` names the nodes whose disk alone has to hold all that was flushed; `alone` the one whose disk has
-    to say, once it has acknowledged a change, that the other one's is out of date.
+    to say, once it has acknowledged a change, that the other one's is out of date; `behind` the one that gets nothing
+    but by a resync: its disk is as it was before, or says that it is in the middle of one, or has all.
     """
 
     def __init__(self, pair: Pair, recorder: Recording, seed: int, rounds: int) -> None:
@@ -132,8 +133,8 @@ class Life:
         self._rounds = rounds
         self._users = Users(recorder, seed)
 
-    def _stage(self, name: str, whole: str, alone: str = "") -> None:
-        self._recorder.mark({"stage": name, "whole": whole, "alone": alone})
+    def _stage(self, name: str, whole: str, *, alone: str = "", behind: str = "") -> None:
+        self._recorder.mark({"stage": name, "whole": whole, "alone": alone, "behind": behind})
 
     def _work(self, node: Node, share: float = 1.0) -> None:
         self._users.work(node.device, max(1, int(self._rounds * share)))
@@ -150,10 +151,10 @@ class Life:
     def before_the_first_connection(self) -> None:
         """a has never seen b, and is written to; then they meet."""
         a, b = self._pair.nodes
-        self._stage("virgin", "a", alone="a")
+        self._stage("virgin", "a", alone="a", behind="b")
         a.become_primary()
         self._work(a, 0.5)
-        self._stage("first connection", "a")
+        self._stage("first connection", "a", behind="b")
         self._work_until_in_sync(a, lambda: b.role("secondary"))
         self._connected(a)
 
@@ -168,9 +169,9 @@ class Life:
         self._stage("link breaks", "a")
         self._users.work_while(a.device, self._pair.cut, max(1, self._rounds // 2))
         a.until_status("degraded")
-        self._stage("alone", "a", alone="a")
+        self._stage("alone", "a", alone="a", behind="b")
         self._work(a, 0.5)
-        self._stage("connected again", "a")
+        self._stage("connected again", "a", behind="b")
         self._work_until_in_sync(a, self._resync_in_two_goes)
         self._connected(a)
 
@@ -193,6 +194,7 @@ class Life:
         self._stage("secondary killed", "a")
         self._users.work_while(a.device, b.kill, max(1, self._rounds // 2))
         a.until_status("degraded")
+        self._stage("secondary back", "a", behind="b")
 
         def come_back() -> None:
             b.start()
@@ -218,9 +220,9 @@ class Life:
         a.role("init")
         b.role("init")
         b.become_primary()
-        self._stage("b alone", "b", alone="b")
+        self._stage("b alone", "b", alone="b", behind="a")
         self._work(b, 0.5)
-        self._stage("a is out of date", "b")
+        self._stage("a is out of date", "b", behind="a")
         b.role("secondary")
         done, interrupted = a.count("syncdone"), a.count("syncintr")
         self._pair.to_b.rate = SLOW_REQUESTS

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hastfs.errors import MetadataError
-from hastfs.model import SECTOR_SIZE
+from hastfs.model import SECTOR_SIZE, Consistency
 from hastfs.ondisk.layout import COPY_SIZE, METADATA_SIZE, SECOND_COPY, Layout
 from tests.powerloss.application import Application
 from tests.powerloss.journal import Entry, Journal, Mark
-from tests.powerloss.medium import Medium
+from tests.powerloss.medium import Contents, Medium
 from tests.powerloss.promises import NODES, State, broken, metadata_of
 
 _COPIES = {position // SECTOR_SIZE: position for position in (0, SECOND_COPY)}
@@ -55,9 +55,10 @@ class Replay:
         self._media = (Medium(journal.start[0]), Medium(journal.start[1]))
         self.application = Application(sectors)
         self._at = 0
-        self._stage = {"stage": "", "whole": "", "alone": ""}
+        self._stage = {"stage": "", "whole": "", "alone": "", "behind": ""}
         self._began = 0
         self._alone = ""
+        self._before: Contents | None = None
         self.report = Report()
 
     def moments(self, first: int = 0) -> Iterator[Moment]:
@@ -81,10 +82,30 @@ class Replay:
     def _mark(self, entry: Mark) -> None:
         if "stage" in entry.what:
             self._stage, self._began, self._alone = entry.what, self._at, ""
+            self._note_who_is_behind()
             return
         acknowledged = self.application.replay(self._at, entry.what)
         if acknowledged is not None and acknowledged.began > self._began:
             self._alone = self._stage["alone"]
+
+    def _note_who_is_behind(self) -> None:
+        """Its disk as it is at the first of the stages in which it is."""
+        behind = self._stage["behind"]
+        if not behind:
+            self._before = None
+        elif self._before is None:
+            self._before = self._media[NODES.index(behind)].contents()
+
+    def _is_half_a_copy(self, components: tuple[bytes, bytes], states: list[State]) -> bool:
+        """Whether a disk in the middle of a resync claims to be consistent (promise 6)."""
+        if self._before is None:
+            return False
+        node = NODES.index(self._stage["behind"])
+        return (
+            states[node].metadata.consistency is Consistency.CONSISTENT
+            and not self._before.include(components[node], self._layout.localoff)
+            and bool(self.application.wrong(states[node].data))
+        )
 
     def _possible(self) -> Iterable[tuple[bytes, bytes]]:
         lost = [medium.nothing() for medium in self._media]
@@ -107,12 +128,14 @@ class Replay:
         """Raises BrokenPromise."""
         self.report.states += 1
         try:
-            states = tuple(State.of(component, self._layout) for component in moment.components)
+            states = [State.of(component, self._layout) for component in moment.components]
         except MetadataError as error:
             raise self._broken(f"no metadata: {error}") from error
         found = broken((states[0], states[1]), self.application, moment.whole, self._alone)
         if found:
             raise self._broken(found)
+        if self._is_half_a_copy(moment.components, states):
+            raise self._broken(f"{self._stage['behind']} is in the middle of a resync and does not say so")
         for node, component in enumerate(moment.components):
             head = component[: self._layout.localoff]
             self.report.heads.setdefault((node, head), component)
