@@ -37,8 +37,8 @@ BLOCK = 8
 LONGEST_LIFE = 120.0
 """Seconds; on a quiet machine with two cores it takes about 6."""
 
-SLOW, SLOW_REQUESTS = 150_000, 4_000
-"""Bytes a second, on the way to b: a resync from a, or the requests of one from b, takes a second."""
+SLOW, SLOW_REQUESTS = 20_000, 3_000
+"""Bytes a second on the way to b: a resync from a, or the requests of one from b, take a few seconds."""
 
 TIDY = Path(__file__).parent / "tidy"
 
@@ -78,6 +78,17 @@ class Users:
             for one in done:
                 one.result()
 
+    def cover(self, device: Path) -> None:
+        """Every sector is written once, so that a resync takes its time."""
+        fd = os.open(device, os.O_RDWR | os.O_DIRECT)
+        try:
+            with mmap.mmap(-1, BLOCK * SECTOR_SIZE) as page:
+                for sector in range(0, SECTORS, BLOCK):
+                    self._write(fd, page, sector, min(BLOCK, SECTORS - sector))
+                self._flush(fd)
+        finally:
+            os.close(fd)
+
     def _use(self, user: int, device: Path, rounds: int) -> None:
         chance = self._chances[user]
         fd = os.open(device, os.O_RDWR | os.O_DIRECT)
@@ -91,21 +102,25 @@ class Users:
             os.close(fd)
 
     def _change(self, chance: random.Random, fd: int, page: mmap.mmap) -> None:
-        number = next(self._numbers)
-        value = number
         if chance.random() < 0.15:
-            # Whole blocks: anything smaller is not discarded by the loop device.
-            sector, count, value = chance.randrange(SECTORS // BLOCK) * BLOCK, BLOCK, 0
+            self._discard(fd, chance.randrange(SECTORS // BLOCK) * BLOCK)
         else:
             sector = chance.randrange(SECTORS)
-            count = chance.randint(1, min(BLOCK, SECTORS - sector))
-        self._say(begin=number, sector=sector, count=count, value=value)
-        if value:
-            length = count * SECTOR_SIZE
-            page[:length] = content(value) * count
-            assert os.pwrite(fd, memoryview(page)[:length], sector * SECTOR_SIZE) == length
-        else:
-            fcntl.ioctl(fd, _BLKDISCARD, struct.pack("=QQ", sector * SECTOR_SIZE, count * SECTOR_SIZE))
+            self._write(fd, page, sector, chance.randint(1, min(BLOCK, SECTORS - sector)))
+
+    def _write(self, fd: int, page: mmap.mmap, sector: int, count: int) -> None:
+        number = next(self._numbers)
+        length = count * SECTOR_SIZE
+        page[:length] = content(number) * count
+        self._say(begin=number, sector=sector, count=count, value=number)
+        assert os.pwrite(fd, memoryview(page)[:length], sector * SECTOR_SIZE) == length
+        self._say(end=number)
+
+    def _discard(self, fd: int, sector: int) -> None:
+        """A whole block: anything smaller is not discarded by the loop device."""
+        number = next(self._numbers)
+        self._say(begin=number, sector=sector, count=BLOCK, value=0)
+        fcntl.ioctl(fd, _BLKDISCARD, struct.pack("=QQ", sector * SECTOR_SIZE, BLOCK * SECTOR_SIZE))
         self._say(end=number)
 
     def _flush(self, fd: int) -> None:
@@ -171,6 +186,7 @@ class Life:
         a.until_status("degraded")
         self._stage("alone", "a", alone="a", behind="b")
         self._work(a, 0.5)
+        self._users.cover(a.device)
         self._stage("connected again", "a", behind="b")
         self._work_until_in_sync(a, self._resync_in_two_goes)
         self._connected(a)
@@ -222,6 +238,7 @@ class Life:
         b.become_primary()
         self._stage("b alone", "b", alone="b", behind="a")
         self._work(b, 0.5)
+        self._users.cover(b.device)
         self._stage("a is out of date", "b", behind="a")
         b.role("secondary")
         done, interrupted = a.count("syncdone"), a.count("syncintr")
