@@ -35,7 +35,7 @@ BLOCK = 8
 """Sectors that a user writes or discards at most: several extents."""
 
 LONGEST_LIFE = 120.0
-"""Seconds; on a quiet machine with two cores it takes about 6."""
+"""Seconds; on a quiet machine with two cores it takes about 10."""
 
 SLOW, SLOW_REQUESTS = 20_000, 3_000
 """Bytes a second on the way to b: a resync from a, or the requests of one from b, take a few seconds."""

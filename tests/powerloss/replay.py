@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -31,13 +30,11 @@ class Moment:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at. `heads`: each different metadata and map, with a moment in which it was found."""
+    """What was looked at. `states` are of the pair; `heads` the different metadata and maps found in them."""
 
-    entries: Counter[str] = field(default_factory=Counter)
     states: int = 0
     subsets: int = 0
-    smashed: int = 0
-    heads: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    heads: set[bytes] = field(default_factory=set)
 
 
 class BrokenPromise(AssertionError):
@@ -65,7 +62,6 @@ class Replay:
         """Every moment from entry `first` on, one after the other; `application` is what it was then."""
         for at, entry in enumerate(self._journal.entries):
             self._at = at
-            self.report.entries[type(entry).__name__] += 1
             if isinstance(entry, Mark):
                 self._mark(entry)
             else:
@@ -136,9 +132,8 @@ class Replay:
             raise self._broken(found)
         if self._is_half_a_copy(moment.components, states):
             raise self._broken(f"{self._stage['behind']} is in the middle of a resync and does not say so")
-        for node, component in enumerate(moment.components):
-            head = component[: self._layout.localoff]
-            self.report.heads.setdefault((node, head), component)
+        for component in moment.components:
+            self.report.heads.add(component[: self._layout.localoff])
 
     def _smash(self, node: int) -> None:
         """Worse than a torn write: a copy of the metadata that was being written is no metadata at all."""
@@ -146,7 +141,6 @@ class Replay:
         volatile = [_COPIES[sector] for sector in medium.volatile if sector in _COPIES]
         if not volatile:
             return
-        self.report.smashed += 1
         for state in (medium.nothing(), medium.everything()):
             block = bytearray(state[:METADATA_SIZE])
             for position in volatile:
