@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ class Application:
         self._allowed = [{content(0)} for _ in range(sectors)]
         self._changes: dict[int, Change] = {}
         self._flushes: dict[int, int] = {}
+        self._good: deque[bytes] = deque(maxlen=4)  # was looked at, and cannot have become wrong since
         self.acknowledged = 0
         """Changes that were acknowledged."""
         self.flushed = 0
@@ -59,6 +61,7 @@ class Application:
 
     def _forget(self, flush: int) -> None:
         """What was overwritten by something that was acknowledged before a flush that is over now."""
+        self._good.clear()
         for sector, changes in enumerate(self._possible):
             if len(changes) == 1:
                 continue
@@ -70,9 +73,12 @@ class Application:
 
     def wrong(self, data: bytes) -> str:
         """The first sector of a data area that must not be so after a power loss, in words; empty if there is none."""
+        if data in self._good:
+            return ""
         for sector, allowed in enumerate(self._allowed):
             found = data[sector * SECTOR_SIZE : (sector + 1) * SECTOR_SIZE]
             if found not in allowed:
                 values = sorted(int.from_bytes(one[:8], "little") for one in allowed)
                 return f"sector {sector} holds {int.from_bytes(found[:8], 'little')}, not one of {values}"
+        self._good.append(data)
         return ""

@@ -75,12 +75,11 @@ def _examine(journal: Journal, samples: int, resyncs: int, seed: int) -> Figures
 
 
 def _start(replay: Replay) -> int:
-    heads = [head for _, head in replay.report.heads]
     with tempfile.TemporaryDirectory() as folder:
-        complaints = start_all(heads, Path(folder) / "component", RESOURCE, LAYOUT)
+        complaints = start_all(replay.report.heads, Path(folder) / "component", RESOURCE, LAYOUT)
     if complaints:
         raise BrokenPromise(f"a primary cannot start: {complaints[0]}")
-    return len(heads)
+    return len(replay.report.heads)
 
 
 def _resync(moment: Moment, application: Application) -> int:

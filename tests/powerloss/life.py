@@ -35,10 +35,10 @@ BLOCK = 8
 """Sectors that a user writes or discards at most: several extents."""
 
 LONGEST_LIFE = 120.0
-"""Seconds; on a quiet machine with two cores it takes about 6."""
+"""Seconds; on a quiet machine with two cores it takes about 10."""
 
-SLOW, SLOW_REQUESTS = 150_000, 4_000
-"""Bytes a second, on the way to b: a resync from a, or the requests of one from b, takes a second."""
+SLOW, SLOW_REQUESTS = 20_000, 3_000
+"""Bytes a second on the way to b: a resync from a, or the requests of one from b, take a few seconds."""
 
 TIDY = Path(__file__).parent / "tidy"
 
@@ -78,6 +78,17 @@ class Users:
             for one in done:
                 one.result()
 
+    def cover(self, device: Path) -> None:
+        """Every sector is written once, so that a resync takes its time."""
+        fd = os.open(device, os.O_RDWR | os.O_DIRECT)
+        try:
+            with mmap.mmap(-1, BLOCK * SECTOR_SIZE) as page:
+                for sector in range(0, SECTORS, BLOCK):
+                    self._write(fd, page, sector, min(BLOCK, SECTORS - sector))
+                self._flush(fd)
+        finally:
+            os.close(fd)
+
     def _use(self, user: int, device: Path, rounds: int) -> None:
         chance = self._chances[user]
         fd = os.open(device, os.O_RDWR | os.O_DIRECT)
@@ -91,21 +102,25 @@ class Users:
             os.close(fd)
 
     def _change(self, chance: random.Random, fd: int, page: mmap.mmap) -> None:
-        number = next(self._numbers)
-        value = number
         if chance.random() < 0.15:
-            # Whole blocks: anything smaller is not discarded by the loop device.
-            sector, count, value = chance.randrange(SECTORS // BLOCK) * BLOCK, BLOCK, 0
+            self._discard(fd, chance.randrange(SECTORS // BLOCK) * BLOCK)
         else:
             sector = chance.randrange(SECTORS)
-            count = chance.randint(1, min(BLOCK, SECTORS - sector))
-        self._say(begin=number, sector=sector, count=count, value=value)
-        if value:
-            length = count * SECTOR_SIZE
-            page[:length] = content(value) * count
-            assert os.pwrite(fd, memoryview(page)[:length], sector * SECTOR_SIZE) == length
-        else:
-            fcntl.ioctl(fd, _BLKDISCARD, struct.pack("=QQ", sector * SECTOR_SIZE, count * SECTOR_SIZE))
+            self._write(fd, page, sector, chance.randint(1, min(BLOCK, SECTORS - sector)))
+
+    def _write(self, fd: int, page: mmap.mmap, sector: int, count: int) -> None:
+        number = next(self._numbers)
+        length = count * SECTOR_SIZE
+        page[:length] = content(number) * count
+        self._say(begin=number, sector=sector, count=count, value=number)
+        assert os.pwrite(fd, memoryview(page)[:length], sector * SECTOR_SIZE) == length
+        self._say(end=number)
+
+    def _discard(self, fd: int, sector: int) -> None:
+        """A whole block: anything smaller is not discarded by the loop device."""
+        number = next(self._numbers)
+        self._say(begin=number, sector=sector, count=BLOCK, value=0)
+        fcntl.ioctl(fd, _BLKDISCARD, struct.pack("=QQ", sector * SECTOR_SIZE, BLOCK * SECTOR_SIZE))
         self._say(end=number)
 
     def _flush(self, fd: int) -> None:
@@ -123,7 +138,8 @@ class Life:
     """What happens to the pair, in stages.
 
     In each, `whole` names the nodes whose disk alone has to hold all that was flushed; `alone` the one whose disk has
-    to say, once it has acknowledged a change, that the other one's is out of date.
+    to say, once it has acknowledged a change, that the other one's is out of date; `behind` the one that gets nothing
+    but by a resync: its disk is as it was before, or says that it is in the middle of one, or has all.
     """
 
     def __init__(self, pair: Pair, recorder: Recording, seed: int, rounds: int) -> None:
@@ -132,8 +148,8 @@ class Life:
         self._rounds = rounds
         self._users = Users(recorder, seed)
 
-    def _stage(self, name: str, whole: str, alone: str = "") -> None:
-        self._recorder.mark({"stage": name, "whole": whole, "alone": alone})
+    def _stage(self, name: str, whole: str, *, alone: str = "", behind: str = "") -> None:
+        self._recorder.mark({"stage": name, "whole": whole, "alone": alone, "behind": behind})
 
     def _work(self, node: Node, share: float = 1.0) -> None:
         self._users.work(node.device, max(1, int(self._rounds * share)))
@@ -150,10 +166,10 @@ class Life:
     def before_the_first_connection(self) -> None:
         """a has never seen b, and is written to; then they meet."""
         a, b = self._pair.nodes
-        self._stage("virgin", "a", alone="a")
+        self._stage("virgin", "a", alone="a", behind="b")
         a.become_primary()
         self._work(a, 0.5)
-        self._stage("first connection", "a")
+        self._stage("first connection", "a", behind="b")
         self._work_until_in_sync(a, lambda: b.role("secondary"))
         self._connected(a)
 
@@ -168,9 +184,10 @@ class Life:
         self._stage("link breaks", "a")
         self._users.work_while(a.device, self._pair.cut, max(1, self._rounds // 2))
         a.until_status("degraded")
-        self._stage("alone", "a", alone="a")
+        self._stage("alone", "a", alone="a", behind="b")
         self._work(a, 0.5)
-        self._stage("connected again", "a")
+        self._users.cover(a.device)
+        self._stage("connected again", "a", behind="b")
         self._work_until_in_sync(a, self._resync_in_two_goes)
         self._connected(a)
 
@@ -193,6 +210,7 @@ class Life:
         self._stage("secondary killed", "a")
         self._users.work_while(a.device, b.kill, max(1, self._rounds // 2))
         a.until_status("degraded")
+        self._stage("secondary back", "a", behind="b")
 
         def come_back() -> None:
             b.start()
@@ -218,9 +236,10 @@ class Life:
         a.role("init")
         b.role("init")
         b.become_primary()
-        self._stage("b alone", "b", alone="b")
+        self._stage("b alone", "b", alone="b", behind="a")
         self._work(b, 0.5)
-        self._stage("a is out of date", "b")
+        self._users.cover(b.device)
+        self._stage("a is out of date", "b", behind="a")
         b.role("secondary")
         done, interrupted = a.count("syncdone"), a.count("syncintr")
         self._pair.to_b.rate = SLOW_REQUESTS

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from hastfs.model import SECTOR_SIZE
 from tests.powerloss.journal import Done, Flush, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What may be on a disk: `stable`, but for some sectors, which may have other contents."""
+
+    stable: bytes
+    other: Mapping[int, Collection[bytes]]
+
+    def include(self, component: bytes, start: int) -> bool:
+        """Whether this may be on it, from byte `start` on."""
+        if component[start:] == self.stable[start:]:
+            return True
+        return all(
+            component[at : at + SECTOR_SIZE] == self.stable[at : at + SECTOR_SIZE]
+            or component[at : at + SECTOR_SIZE] in self.other.get(at // SECTOR_SIZE, ())
+            for at in range(start, len(component), SECTOR_SIZE)
+        )
 
 
 class Medium:
@@ -61,6 +80,10 @@ class Medium:
             self._volatile[sector] = left
         else:
             del self._volatile[sector]
+
+    def contents(self) -> Contents:
+        """What may be on it now."""
+        return Contents(bytes(self._stable), {sector: set(some.values()) for sector, some in self._volatile.items()})
 
     # -- states ------------------------------------------------------------------------------------------------------
 

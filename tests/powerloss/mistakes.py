@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hastfs.model import Consistency, Generations
 from hastfs.ondisk.layout import METADATA_SIZE, Layout
+from hastfs.ondisk.metadata import Metadata, decode_copy, encode
 from tests.powerloss.journal import Done, Entry, Flush, Journal, Mark, Write
 
 
@@ -31,10 +32,30 @@ def volatile_map(journal: Journal, layout: Layout) -> Iterator[Mistake]:
 
 def _volatile(journal: Journal, chosen: Callable[[Write], bool]) -> Iterator[Mistake]:
     entries: list[Entry] = [
-        dataclasses.replace(entry, durable=False) if isinstance(entry, Write) and chosen(entry) else entry
+        replace(entry, durable=False) if isinstance(entry, Write) and chosen(entry) else entry
         for entry in journal.entries
     ]
     yield Mistake(Journal(journal.start, entries), 0, len(entries))
+
+
+def uncounted(journal: Journal, layout: Layout) -> Iterator[Mistake]:
+    """Whoever writes alone does not write that down."""
+    yield _with_metadata(journal, lambda metadata: replace(metadata, localcnt=0, generations=Generations()))
+
+
+def unmarked(journal: Journal, layout: Layout) -> Iterator[Mistake]:
+    """Nobody is ever in the middle of a resync."""
+    yield _with_metadata(journal, lambda metadata: replace(metadata, consistency=Consistency.CONSISTENT))
+
+
+def _with_metadata(journal: Journal, change: Callable[[Metadata], Metadata]) -> Mistake:
+    entries: list[Entry] = [
+        replace(entry, data=encode(change(decode_copy(entry.data))))
+        if isinstance(entry, Write) and entry.offset < METADATA_SIZE
+        else entry
+        for entry in journal.entries
+    ]
+    return Mistake(Journal(journal.start, entries), 0, len(entries))
 
 
 def map_after_data(journal: Journal, layout: Layout) -> Iterator[Mistake]:

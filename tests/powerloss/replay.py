@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hastfs.errors import MetadataError
-from hastfs.model import SECTOR_SIZE
+from hastfs.model import SECTOR_SIZE, Consistency
 from hastfs.ondisk.layout import COPY_SIZE, METADATA_SIZE, SECOND_COPY, Layout
 from tests.powerloss.application import Application
 from tests.powerloss.journal import Entry, Journal, Mark
-from tests.powerloss.medium import Medium
+from tests.powerloss.medium import Contents, Medium
 from tests.powerloss.promises import NODES, State, broken, metadata_of
 
 _COPIES = {position // SECTOR_SIZE: position for position in (0, SECOND_COPY)}
@@ -31,13 +30,11 @@ class Moment:
 
 @dataclass(slots=True)
 class Report:
-    """What was looked at. `heads`: each different metadata and map, with a moment in which it was found."""
+    """What was looked at. `states` are of the pair; `heads` the different metadata and maps found in them."""
 
-    entries: Counter[str] = field(default_factory=Counter)
     states: int = 0
     subsets: int = 0
-    smashed: int = 0
-    heads: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    heads: set[bytes] = field(default_factory=set)
 
 
 class BrokenPromise(AssertionError):
@@ -55,16 +52,16 @@ class Replay:
         self._media = (Medium(journal.start[0]), Medium(journal.start[1]))
         self.application = Application(sectors)
         self._at = 0
-        self._stage = {"stage": "", "whole": "", "alone": ""}
+        self._stage = {"stage": "", "whole": "", "alone": "", "behind": ""}
         self._began = 0
         self._alone = ""
+        self._before: Contents | None = None
         self.report = Report()
 
     def moments(self, first: int = 0) -> Iterator[Moment]:
         """Every moment from entry `first` on, one after the other; `application` is what it was then."""
         for at, entry in enumerate(self._journal.entries):
             self._at = at
-            self.report.entries[type(entry).__name__] += 1
             if isinstance(entry, Mark):
                 self._mark(entry)
             else:
@@ -81,10 +78,30 @@ class Replay:
     def _mark(self, entry: Mark) -> None:
         if "stage" in entry.what:
             self._stage, self._began, self._alone = entry.what, self._at, ""
+            self._note_who_is_behind()
             return
         acknowledged = self.application.replay(self._at, entry.what)
         if acknowledged is not None and acknowledged.began > self._began:
             self._alone = self._stage["alone"]
+
+    def _note_who_is_behind(self) -> None:
+        """Its disk as it is at the first of the stages in which it is."""
+        behind = self._stage["behind"]
+        if not behind:
+            self._before = None
+        elif self._before is None:
+            self._before = self._media[NODES.index(behind)].contents()
+
+    def _is_half_a_copy(self, components: tuple[bytes, bytes], states: list[State]) -> bool:
+        """Whether a disk in the middle of a resync claims to be consistent (promise 6)."""
+        if self._before is None:
+            return False
+        node = NODES.index(self._stage["behind"])
+        return (
+            states[node].metadata.consistency is Consistency.CONSISTENT
+            and not self._before.include(components[node], self._layout.localoff)
+            and bool(self.application.wrong(states[node].data))
+        )
 
     def _possible(self) -> Iterable[tuple[bytes, bytes]]:
         lost = [medium.nothing() for medium in self._media]
@@ -107,15 +124,16 @@ class Replay:
         """Raises BrokenPromise."""
         self.report.states += 1
         try:
-            states = tuple(State.of(component, self._layout) for component in moment.components)
+            states = [State.of(component, self._layout) for component in moment.components]
         except MetadataError as error:
             raise self._broken(f"no metadata: {error}") from error
         found = broken((states[0], states[1]), self.application, moment.whole, self._alone)
         if found:
             raise self._broken(found)
-        for node, component in enumerate(moment.components):
-            head = component[: self._layout.localoff]
-            self.report.heads.setdefault((node, head), component)
+        if self._is_half_a_copy(moment.components, states):
+            raise self._broken(f"{self._stage['behind']} is in the middle of a resync and does not say so")
+        for component in moment.components:
+            self.report.heads.add(component[: self._layout.localoff])
 
     def _smash(self, node: int) -> None:
         """Worse than a torn write: a copy of the metadata that was being written is no metadata at all."""
@@ -123,7 +141,6 @@ class Replay:
         volatile = [_COPIES[sector] for sector in medium.volatile if sector in _COPIES]
         if not volatile:
             return
-        self.report.smashed += 1
         for state in (medium.nothing(), medium.everything()):
             block = bytearray(state[:METADATA_SIZE])
             for position in volatile:

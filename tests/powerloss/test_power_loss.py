@@ -22,7 +22,7 @@ from tests.powerloss.replay import Moment, Replay
 pytestmark = pytest.mark.kernel
 
 SAMPLES = 3
-RESYNCS = 60
+RESYNCS = 40
 ROUNDS = 8
 
 
@@ -58,6 +58,8 @@ def test_nor_in_async_where_only_a_flush_waits_for_the_other_node() -> None:
 MISTAKES: dict[str, tuple[Callable[..., Iterator[mistakes.Mistake]], float]] = {
     "metadata is not flushed": (mistakes.volatile_metadata, 1.0),
     "the map is not flushed": (mistakes.volatile_map, 1.0),
+    "writing alone is not counted": (mistakes.uncounted, 1.0),
+    "half a copy is called consistent": (mistakes.unmarked, 1.0),
     "a bit is set only after the data": (mistakes.map_after_data, 1.0),
     "a flush is acknowledged before it is done": (mistakes.lost_flush, 0.5),  # there may be nothing to flush
 }
