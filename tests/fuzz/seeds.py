@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import Final
 
 from hastfs.ondisk import metadata
 from hastfs.ondisk.layout import COPY_SIZE
@@ -57,7 +58,7 @@ def _payloads() -> Iterator[bytes]:
         yield from (bytes([how + 5 * checksum]) + output for checksum in (0, 2, 3))
 
 
-_SEEDS = {
+_SEEDS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "nv": _nv,
     "frames": lambda: (cuts + raw for raw in chain(_said(), _asked(), REQUESTS) for cuts in (b"\x02\x06", b"\xff\xff")),
     "payload": _payloads,
