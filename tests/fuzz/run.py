@@ -74,7 +74,7 @@ def fuzz(target: Target, seconds: int) -> Outcome:
             each.mkdir()
         for number, raw in enumerate(known):
             (begin / str(number)).write_bytes(raw)
-        words = ("".join(f"\\x{byte:02x}" for byte in word) for word in target.words)
+        words = ("".join(f"\\x{byte:02x}" for byte in word) for word in (*target.words, b"\0"))  # not one is none
         (folder / "words").write_text("".join(f'"{word}"\n' for word in words))
         done = subprocess.run(
             [
@@ -145,10 +145,11 @@ def main(arguments: Sequence[str]) -> int:
     if reason := why_not():
         print(f"\n*** NOTHING IS FUZZED HERE: {reason}. The kept inputs are tried by the other tests. ***\n")
         return 0
+    outcomes = []
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        outcomes = list(pool.map(lambda target: fuzz(target, options.seconds), targets))
-    for outcome in outcomes:
-        report(outcome, keep=options.keep)
+        for outcome in pool.map(lambda target: fuzz(target, options.seconds), targets):
+            report(outcome, keep=options.keep)
+            outcomes.append(outcome)
     print(f"{sum(outcome.executed for outcome in outcomes)} inputs in all")
     return 1 if any(outcome.failures for outcome in outcomes) else 0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import Final
 
+from hastfs.model import Checksum, Compression
 from hastfs.ondisk import metadata
 from hastfs.ondisk.layout import COPY_SIZE
 from hastfs.protocol.frame import HEAD
+from hastfs.protocol.payload import pack
 from tests.fuzz.targets import Target
 from tests.interop import original
 from tests.property.test_decoders import CONF, CONTROL, HANDSHAKE, ORIGINAL, PACKETS, REPLIES, REQUESTS, WRITTEN
@@ -34,6 +37,16 @@ def _control(what: str) -> Iterator[bytes]:
     return (bytes.fromhex(talk[what]) for talk in original.VECTORS["control"] if talk.get(what))
 
 
+def _both_ways(*streams: Iterable[bytes]) -> Iterator[bytes]:
+    """Each stream as it is, and its first message as the list and the data (see `of_messages`)."""
+    for raw in chain(*streams):
+        yield b"\0" + raw
+        if len(raw) >= HEAD.size:
+            version, size = HEAD.unpack_from(raw)
+            end = HEAD.size + size
+            yield bytes([1 + 2 * version]) + raw[HEAD.size : end] + (b"\0" + raw[end:] if raw[end:] else b"")
+
+
 def _nv() -> Iterator[bytes]:
     yield bytes.fromhex(original.VECTORS["nv"]["all_types"])
     for _, raw, _ in original.VECTORS["nv_validation"]:
@@ -51,21 +64,22 @@ def _metadata() -> Iterator[bytes]:
 
 
 def _payloads() -> Iterator[bytes]:
+    yield b"\x03" + bytes(pack(b"HAST" * 1000, Compression.LZF, Checksum.NONE).data)
     for vector in original.VECTORS["payload"]:
         output = original.block(vector["output"])
         how = {None: 0, "hole": 2, "lzf": 3}[vector["compression"]]
         yield from (bytes([how + 5 * checksum]) + output for checksum in (0, 2, 3))
 
 
-_SEEDS = {
+_SEEDS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "nv": _nv,
     "frames": lambda: (cuts + raw for raw in chain(_said(), _asked(), REQUESTS) for cuts in (b"\x02\x06", b"\xff\xff")),
     "payload": _payloads,
-    "handshake": lambda: chain(HANDSHAKE, _said()),
-    "request": lambda: chain(REQUESTS, _said(), _asked()),
-    "reply": lambda: chain(REPLIES, _said()),
-    "control-request": lambda: chain(CONTROL, _control("request")),
-    "control-reply": lambda: chain(CONTROL, _control("reply")),
+    "handshake": lambda: _both_ways(HANDSHAKE, _said()),
+    "request": lambda: _both_ways(REQUESTS, _said(), _asked()),
+    "reply": lambda: _both_ways(REPLIES, _said()),
+    "control-request": lambda: _both_ways(CONTROL, _control("request")),
+    "control-reply": lambda: _both_ways(CONTROL, _control("reply")),
     "metadata": _metadata,
     "config": lambda: iter([CONF]),
     "workerlink": lambda: iter(PACKETS),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from unittest import mock
 
@@ -20,12 +20,12 @@ from hastfs.config.schema import Config, ResourceConfig
 from hastfs.daemon import workerlink
 from hastfs.daemon.workerlink import Configure, Failed, Happened, LinkError, StatusAnswer
 from hastfs.errors import ConfigError, DataError, MetadataError, ProtocolError
-from hastfs.model import Checksum, Command, Compression
+from hastfs.model import Checksum, Command, Compression, Consistency
 from hastfs.ondisk import metadata
 from hastfs.ondisk.layout import COPY_SIZE
 from hastfs.protocol import control, handshake, replication
 from hastfs.protocol.control import ResourceStatus
-from hastfs.protocol.frame import Frame, FrameReader, for_version
+from hastfs.protocol.frame import HEAD, Frame, FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
 from hastfs.protocol.nv import Nv, NvType, encode_entry
 from hastfs.protocol.payload import Payload, pack, unpack, zeros
@@ -160,11 +160,15 @@ def only(message: list[Buffer]) -> Frame:
 
 
 def of_messages(decode: Callable[[Frame], None]) -> Callable[[bytes], None]:
-    """For a whole stream of them: all are tried, the last refusal counts."""
+    """For a stream of messages: all are tried, the last refusal counts.
+
+    The first byte says how the others are a stream: as they are (even), or (odd) as a list, a zero and data, for which
+    the head and `size` are made here: changing either is then no more than a change.
+    """
 
     def decode_all(raw: bytes) -> None:
         refusal: ProtocolError | None = None
-        for frame in frames(raw, AT_ONCE):
+        for frame in frames(_message(raw) if raw[:1] and raw[0] & 1 else raw[1:], AT_ONCE):
             try:
                 decode(frame)
             except ProtocolError as error:
@@ -173,6 +177,18 @@ def of_messages(decode: Callable[[Frame], None]) -> Callable[[bytes], None]:
             raise refusal
 
     return decode_all
+
+
+def _message(raw: bytes) -> bytes:
+    version, body = raw[0] >> 1 & 3, raw[1:]
+    try:
+        end = Nv.decode(body).encoded_size
+    except ProtocolError:
+        end = len(body)
+    listed, data = body[:end], body[end + 1 :]
+    if data:
+        listed += encode_entry("size", NvType.UINT32, len(data))
+    return HEAD.pack(version, len(listed)) + listed + data
 
 
 # -- what the messages say ---------------------------------------------------------------------------------------------
@@ -203,6 +219,8 @@ def opening(frame: Frame) -> None:
         else:
             # The head tells version 0 from 1, and the list does not say either.
             sent = for_version(found.encode(), found.version) if isinstance(found, Hello | Welcome) else found.encode()
+            if isinstance(found, Joining | Terms) and found.generations is None:
+                found = replace(found, consistency=Consistency.CONSISTENT)  # the one is not sent without the other
             assert decode(only(sent)) == found
             if isinstance(found, Terms):
                 assert decode(only(found.encode(Compression.HOLE, Checksum.CRC32))) == found
