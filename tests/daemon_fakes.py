@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 import trio.testing
 
@@ -94,6 +96,16 @@ class FakeWorker(Worker):
         if self.hangs or self.ended.is_set():
             raise SystemFailure("Worker process does not answer.")
         return Status("complete", 0, 2097152, 64, {"stat_read": 1})
+
+
+class FakeStarter:
+    """What a `Launcher` has besides `launch`."""
+
+    helpers: Sequence[int] = ()
+    kept: Sequence[int] = ()
+
+    async def warm_up(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 class FakeExport(Export):

@@ -13,14 +13,14 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from hastfs.daemon.jobs import WORKER_MODULE
+from hastfs.daemon.jobs import WORKER_MODULE, do_nothing
 from hastfs.errors import SystemFailure, plain
 
 _REAPED_WITHIN = 5.0  # Seconds; the forkserver tells an exit status as soon as it has collected it.
@@ -36,14 +36,14 @@ class WorkerProcess:
         self._lock = lock
         self.pid = process.pid or 0
         try:
-            self._pidfd: int | None = os.pidfd_open(self.pid)
+            self.pidfd: int | None = os.pidfd_open(self.pid)
         except ProcessLookupError:
-            self._pidfd = None  # It has ended already.
+            self.pidfd = None  # It has ended already.
 
     async def wait(self) -> int:
         """Waits for the process's end; its exit code, or minus the signal that killed it, as in subprocess."""
-        if self._pidfd is not None:
-            await trio.lowlevel.wait_readable(self._pidfd)
+        if self.pidfd is not None:
+            await trio.lowlevel.wait_readable(self.pidfd)
         with trio.move_on_after(_REAPED_WITHIN):
             await trio.lowlevel.wait_readable(self._process.sentinel)
         async with self._lock:
@@ -52,14 +52,14 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL; nothing happens if it has ended."""
-        if self._pidfd is not None:
+        if self.pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self) -> None:
         """Gives up the descriptors; once, after the end."""
-        if self._pidfd is not None:
-            os.close(self._pidfd)
+        if self.pidfd is not None:
+            os.close(self.pidfd)
         with contextlib.suppress(ValueError):  # It cannot be killed: nothing more can be done about it.
             self._process.close()
 
@@ -76,6 +76,23 @@ class ProcessStarter:
             forkserver.ensure_running()
         # multiprocessing collects exit statuses in start() as well as in exitcode: one at a time.
         self._lock = trio.Lock()
+
+    @property
+    def helpers(self) -> list[int]:
+        """Processes of ours besides the workers. They end when what is `kept` is closed."""
+        found = forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+        return [pid for pid in found if pid is not None]
+
+    @property
+    def kept(self) -> list[int]:
+        """Descriptors that must stay open as long as workers are to go on without us."""
+        return []
+
+    async def warm_up(self) -> None:
+        """Returns when the imports are done, and workers start at once. SystemFailure if none can be started."""
+        process = await self.start(do_nothing, None)
+        await process.wait()
+        process.close()
 
     async def start(self, target: Callable[[_Argument], None], argument: _Argument) -> WorkerProcess:
         """Runs `target(argument)` in a new process. SystemFailure if there cannot be one."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
+from hastfs.daemon.inheritance import InheritedImage, InheritedResource, InheritedWorker
 from hastfs.daemon.jobs import PassedFd, PrimaryJob, SecondaryJob
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import IncomingLink
@@ -62,7 +65,27 @@ class PrimaryRole:
         self._in_order = False  # The worker that served last left no request unanswered.
         self._started = trio.Event()  # the next worker; for each a new event
 
-    async def run(self, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
+    def inherit(self, left: InheritedResource) -> None:
+        """This process has the role already, under another program; `run` goes on with what that left."""
+        assert left.image is not None
+        self._export.inherit(left.image)
+        self._in_order = left.in_order
+        self.worker = None if left.worker is None else Worker.inherit(left.worker, self._around.notify)
+        self.usable = True
+
+    def bequeath(self) -> tuple[InheritedImage, InheritedWorker | None, bool]:
+        """The image, the worker, and whether nobody waits for the answer of one before (`InheritedResource`)."""
+        worker = self.worker
+        in_order = self._in_order or (worker is not None and worker.ended.is_set() and worker.outcome.handed_over)
+        return self._export.bequeath(), None if worker is None else worker.bequeath(), in_order
+
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Meanwhile no worker is started, and the role is not left."""
+        async with self._leaving:
+            yield
+
+    async def run(self, *, force: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """started() when the image and the device can be used; returns when the role was left.
 
         Raises the HastError for which it cannot be had, or be kept. Nothing is left behind in any case.
@@ -71,7 +94,10 @@ class PrimaryRole:
         try:
             async with trio.open_nursery() as nursery:
                 try:
-                    await self._begin(nursery, force)
+                    if not self.usable:
+                        await self._begin(nursery, force)
+                    elif self.worker is not None:
+                        nursery.start_soon(self.worker.run)
                     task_status.started()
                     await self._keep(nursery)
                 except HastError as error:
@@ -229,6 +255,15 @@ class SecondaryRole:
         self._around = around
         self._nursery = nursery
         self._ended: Ended | None = None
+
+    def inherit(self, left: InheritedWorker) -> None:
+        """A worker that this process started under another program."""
+        self.worker = Worker.inherit(left, self._around.notify)
+        self._nursery.start_soon(self._watch, self.worker)
+
+    def bequeath(self) -> InheritedWorker | None:
+        """For `inherit`, if there is one."""
+        return None if self.worker is None else self.worker.bequeath()
 
     async def accept(self, link: IncomingLink) -> None:
         """A worker for a new link, in place of the one before. Raises SystemFailure if there cannot be one."""

@@ -44,6 +44,9 @@ class FakeSupervisor:
             raise ConfigError("/etc/hast.conf:3: near 'sync': expected async, fullsync or memsync")
         return Reply()
 
+    async def upgrade(self, client: int) -> Reply:
+        raise BusyError("hastd is being upgraded already.")
+
     async def stop(self, request: Request) -> Reply:
         self.requests.append(request)
         if self.busy:

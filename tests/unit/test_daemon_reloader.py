@@ -16,6 +16,7 @@ from hastfs.daemon.doors import Doors, Opened
 from hastfs.daemon.jobs import Job
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader, RoleLost
 from hastfs.daemon.resources import Resources
 from hastfs.daemon.supervisor import Supervisor
@@ -24,7 +25,7 @@ from hastfs.errors import BusyError, ComponentError, ConfigError, HastError, Met
 from hastfs.model import Replication, Role
 from hastfs.protocol.control import ControlCommand, Request
 from hastfs.resource.events import Notify
-from tests.daemon_fakes import CONFIG, FakeExport, FakeHooks, FakeWorker
+from tests.daemon_fakes import CONFIG, FakeExport, FakeHooks, FakeStarter, FakeWorker
 
 BROKEN = Ended("The component is locked.", 75, True)
 
@@ -62,7 +63,7 @@ class FakeDoors(Doors):
 
 
 @dataclass
-class Stage:
+class Stage(FakeStarter):
     """Resources, and everything around them."""
 
     log: list[str] = field(default_factory=list)
@@ -332,7 +333,8 @@ async def test_a_daemon_that_ends_meanwhile_takes_no_new_doors(stage: Stage) -> 
 
 
 async def test_a_stopping_daemon_does_not_reload(stage: Stage) -> None:
-    supervisor = Supervisor(OLD, stage.read, stage.doors, stage, LogSettings(True, 0))
+    program = Program(("/bin/false",), "/", OLD.path)
+    supervisor = Supervisor(OLD, stage.read, stage.doors, stage, LogSettings(True, 0), program=program)
     await supervisor.stop(Request(ControlCommand.STOP))
     with pytest.raises(BusyError, match="hastd is stopping"):
         await supervisor.reload(Request(ControlCommand.RELOAD))

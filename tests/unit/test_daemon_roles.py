@@ -23,13 +23,13 @@ from hastfs.errors import BusyError, ComponentError, DataError, HastError, Metad
 from hastfs.model import Replication, Role
 from hastfs.protocol.handshake import Joining
 from hastfs.resource.events import Event, Notify
-from tests.daemon_fakes import CONFIG, IN_ORDER, KILLED, FakeExport, FakeHooks, FakeWorker
+from tests.daemon_fakes import CONFIG, IN_ORDER, KILLED, FakeExport, FakeHooks, FakeStarter, FakeWorker
 
 BROKEN = Ended("Component /nowhere/disk is damaged.", 66, False)
 
 
 @dataclass
-class Stage:
+class Stage(FakeStarter):
     """A resource, and everything around it."""
 
     log: list[str] = field(default_factory=list)

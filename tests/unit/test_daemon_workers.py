@@ -36,15 +36,16 @@ STATUS = Status("complete", 4096, 2097152, 64, {"stat_write": 3})
 class FakeProcess:
     def __init__(self) -> None:
         self.pid = 4711
-        self.code = 0
+        self.pidfd = None
+        self.code: int | None = 0
         self.ended = trio.Event()
         self.killed = self.closed = False
 
-    async def wait(self) -> int:
+    async def wait(self) -> int | None:
         await self.ended.wait()
         return self.code
 
-    def end(self, code: int = 0) -> None:
+    def end(self, code: int | None = 0) -> None:
         if not self.ended.is_set():
             self.code = code
             self.ended.set()
@@ -76,7 +77,7 @@ class Pair:
         for report in reports:
             self.link.send(report)
 
-    def exit(self, code: int = 0) -> None:
+    def exit(self, code: int | None = 0) -> None:
         self.link.close()
         self.process.end(code)
 
