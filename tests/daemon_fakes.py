@@ -10,6 +10,7 @@ import trio.testing
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.inheritance import InheritedImage
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.model import Checksum, Compression, Replication
@@ -111,10 +112,17 @@ class FakeStarter:
 class FakeExport(Export):
     def __init__(self, log: list[str]) -> None:
         self._log = log
-        self._fuse_fd = 99
+        self._fuse_fd: int = 99
+        self.inherited: InheritedImage | None = None
         self.in_use: list[str] = []
         self.refuses = ""
         """Why it cannot be taken away, although nobody was seen to use it."""
+
+    def inherit(self, left: InheritedImage) -> None:
+        self.inherited = left
+
+    def bequeath(self) -> InheritedImage:
+        return InheritedImage(self._fuse_fd, "/dev/loop7")
 
     async def mount(self) -> None:
         self._log.append("mount")
@@ -138,7 +146,18 @@ class FakeHooks(Hooks):
     def __init__(self) -> None:
         self.fired: list[str] = []
         self.paths: list[str | None] = []
+        self.hang: list[str] = []
+        """Resources whose programs never end."""
 
     def fire(self, path: str | None, event: str, resource: str, *arguments: str) -> None:
         self.paths.append(path)
         self.fired.append(" ".join((event, resource, *arguments)))
+
+    @property
+    def busy(self) -> list[str]:
+        return self.hang
+
+    async def finished(self) -> None:
+        if self.hang:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()

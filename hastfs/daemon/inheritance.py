@@ -124,7 +124,7 @@ def decode(data: bytes) -> Inheritance:
         plain = json.loads(data)
         found = plain.pop("format")
         before = plain.get("version", "unknown")
-    except (ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"This is not what a hastd leaves to its successor: {data[:80]!r}.") from error
     if found != FORMAT:
         raise DataError(

@@ -96,11 +96,10 @@ class Upgrader:
                 await unchanging.enter_async_context(self._reloader.reloading)
                 for resource in self._resources.values():
                     await unchanging.enter_async_context(resource.changing)
-                config = await trio.to_thread.run_sync(files.read, self._program.config)
                 await self._resources.hooks.finished()
             if patience.cancelled_caught:
                 raise BusyError(f"hastd goes on as it is: {self._what_is_going_on()}. Try again later.")
-            yield config
+            yield await trio.to_thread.run_sync(files.read, self._program.config)
 
     def _what_is_going_on(self) -> str:
         if self._resources.hooks.busy:

@@ -13,6 +13,7 @@ import trio.testing
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.daemon import managed, resources
 from hastfs.daemon.doors import Doors, Opened
+from hastfs.daemon.inheritance import InheritedDoors
 from hastfs.daemon.jobs import Job
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
@@ -57,6 +58,9 @@ class FakeDoors(Doors):
 
     def take(self, opened: Opened) -> None:
         self._log.append("doors taken")
+
+    def bequeath(self, config: Config) -> InheritedDoors:
+        return InheritedDoors(config.pidfile, config.control, (), 10, 11, ())
 
     def refuse(self, opened: Opened) -> None:
         self._log.append("doors refused")
