@@ -5,7 +5,6 @@ What goes on is the same process: pid, parent, and every descriptor that is hand
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -18,8 +17,6 @@ import trio
 from hastfs.daemon import inheritance
 from hastfs.daemon.inheritance import CAN_INHERIT, INHERIT, Inheritance
 from hastfs.errors import SystemFailure, one_line
-
-log = logging.getLogger(__name__)
 
 _CHECKED_WITHIN = 20.0  # Seconds; on a quiet machine it takes half of one.
 
@@ -108,12 +105,12 @@ def _described(left: Inheritance) -> Iterator[int]:
 def _version(done: subprocess.CompletedProcess[bytes]) -> str:
     if done.returncode == 0:
         return one_line(done.stdout.decode(errors="replace").strip())
-    said = done.stderr.decode(errors="replace").strip()
-    log.error("The program that is installed now ended with %d:\n%s", done.returncode, said)
-    lines = said.splitlines() or [f"it ended with {done.returncode}"]
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
     # The last line of a traceback says what is wrong; after a wrong option comes the usage.
     reason = lines[0] if done.returncode == os.EX_USAGE else lines[-1]
-    raise _cannot(reason.removeprefix("[ERROR] ").removesuffix("."))
+    places = [line.strip() for line in lines if line.startswith("  File ")]
+    where = f" ({places[-1]})" if places else ""
+    raise _cannot(f"{reason.removeprefix('[ERROR] ').removesuffix('.')}{where}")
 
 
 def _cannot(reason: str) -> SystemFailure:

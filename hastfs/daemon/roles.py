@@ -187,6 +187,7 @@ class PrimaryRole:
 
         One that does not make way in time is killed, and replaced as one that died. SystemFailure if the role was lost.
         """
+        asked_at = trio.current_time()
         async with self._leaving:
             before = self.worker
             if before is not None:
@@ -200,6 +201,8 @@ class PrimaryRole:
                 await before.wait_ready()
             except WorkerFailed:  # `_keep` says so, and whether there is to be another.
                 continue
+            waited = trio.current_time() - asked_at
+            self._around.log.info("Another worker serves; requests have waited for %.2f s at the most.", waited)
             return
         raise SystemFailure(f"Resource {self._around.config.name} is not primary any more; the log says why.")
 

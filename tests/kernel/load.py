@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -50,11 +51,18 @@ class Fio:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def finish(self) -> None:
+    def stop(self) -> None:
+        """As `finish`, but now; the last pass is not read back."""
+        self._process.send_signal(signal.SIGINT)
+        self.finish(interrupted=True)
+
+    def finish(self, *, interrupted: bool = False) -> None:
         """Waits for the end; raises AssertionError when fio met an error or read back what it had not written."""
         said, _ = self._process.communicate(timeout=self._longest)
-        assert self._process.returncode == 0, f"fio ended with {self._process.returncode}: {said.decode()}"
-        job = json.loads(self._report.read_text())["jobs"][0]
+        expected = 128 if interrupted else 0
+        assert self._process.returncode == expected, f"fio ended with {self._process.returncode}: {said.decode()}"
+        report = self._report.read_text()
+        job = json.loads(report[report.index("{") :])["jobs"][0]  # fio says first that it was interrupted
         assert job["error"] == 0, f"fio met error {job['error']}: {said.decode()}"
         assert job["write"]["io_bytes"] > 0, "fio wrote nothing"
         assert job["read"]["io_bytes"] > 0, "fio verified nothing"

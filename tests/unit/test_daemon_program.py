@@ -149,6 +149,7 @@ def test_a_hastd_says_for_itself_whether_it_can_take_over(tmp_path: Path) -> Non
     unreadable = ask(left.encode().replace(b'"format": 1', b'"format": 2'))
     assert (unreadable.returncode, unreadable.stdout) == (65, "")
     assert "it does not know what that leaves (format 2, not 1)" in unreadable.stderr
+    assert ask(replace(left, config="replication sync").encode()).returncode == 78
     gone = replace(LEFT.resources[0], name="x", provider="x", local="/x")
     assert "Unable to open /x" in ask(replace(left, resources=(gone,)).encode()).stderr
     assert "damaged" in ask(left.encode().replace(b"0.1.0", b"0.2.0").replace(b'"client": 14', b'"client": ""')).stderr
