@@ -84,7 +84,8 @@ def _check(given: DaemonOptions, fd: int) -> int:
     config = start.understand(left.config, start.program.config)
     inheritance.refuse_changes(left, config)
     for resource in left.resources:
-        check_component(config.resources[resource.name])
+        if resource.worker is not None:  # otherwise the component may be gone, which is no reason to stay
+            check_component(config.resources[resource.name])
     importlib.import_module(jobs.WORKER_MODULE)
     output.say(__version__)
     return os.EX_OK

@@ -11,33 +11,51 @@ import subprocess
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from tests.kernel.machine import run
-from tests.kernel.pair import Pair
 
 MIB = 1024 * 1024
+
+_ENDED_BY_SIGNAL = 128  # fio's exit code, whatever it found; its report tells that
+
+
+class Place(Protocol):
+    """Where a load leaves its files, and who waits for its end at the latest."""
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def users(self) -> list[subprocess.Popen[bytes]]: ...
 
 
 class Fio:
     """Random writes of 4 to 64 KiB, each pass over the range read back and verified, until `seconds` are over."""
 
-    def __init__(self, target: Path, pair: Pair, *, seconds: int, offset: int = 0, size: int = 16 * MIB) -> None:
-        """`offset` and `size` are bytes of the target."""
-        self._report = pair.root / "fio.json"
+    def __init__(
+        self, target: Path, place: Place, *, seconds: int, offset: int = 0, size: int = 16 * MIB, rate: str = "24m"
+    ) -> None:
+        """`offset` and `size` are bytes of the target, `rate` is bytes a second of the writes and of the reads."""
+        self.longest_stall = 0.0
+        """Seconds that one request took, known after `finish`."""
+        self.written = 0
+        """Bytes, known after `finish`."""
+        self._report = place.root / f"fio-{target.name}.json"
         self._longest = seconds + 40
         self._process = subprocess.Popen(
             [
                 *("fio", "--name=load", f"--filename={target}", "--rw=randwrite", "--bsrange=4k-64k"),
                 *(f"--offset={offset}", f"--size={size}", f"--runtime={seconds}", "--loops=10000"),
-                *("--ioengine=libaio", "--iodepth=8", "--direct=1", "--rate=24m"),
+                *("--ioengine=libaio", "--iodepth=8", "--direct=1", f"--rate={rate}"),
                 *("--verify=crc32c", "--verify_fatal=1", "--output-format=json", f"--output={self._report}"),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            cwd=pair.root,  # fio leaves a state file there when verification fails
+            cwd=place.root,  # fio leaves a state file there when verification fails
         )
-        pair.users.append(self._process)
+        place.users.append(self._process)
 
     def __enter__(self) -> Fio:
         return self
@@ -51,21 +69,22 @@ class Fio:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def stop(self) -> None:
-        """As `finish`, but now; the last pass is not read back."""
+    def end(self) -> None:
+        """As `finish`, but now."""
         self._process.send_signal(signal.SIGINT)
-        self.finish(interrupted=True)
+        self.finish(good=_ENDED_BY_SIGNAL)
 
-    def finish(self, *, interrupted: bool = False) -> None:
+    def finish(self, good: int = 0) -> None:
         """Waits for the end; raises AssertionError when fio met an error or read back what it had not written."""
         said, _ = self._process.communicate(timeout=self._longest)
-        expected = 128 if interrupted else 0
-        assert self._process.returncode == expected, f"fio ended with {self._process.returncode}: {said.decode()}"
+        assert self._process.returncode == good, f"fio ended with {self._process.returncode}: {said.decode()}"
         report = self._report.read_text()
-        job = json.loads(report[report.index("{") :])["jobs"][0]  # fio says first that it was interrupted
+        job = json.loads(report[report.index("{") :])["jobs"][0]  # a signal is mentioned before it
         assert job["error"] == 0, f"fio met error {job['error']}: {said.decode()}"
         assert job["write"]["io_bytes"] > 0, "fio wrote nothing"
         assert job["read"]["io_bytes"] > 0, "fio verified nothing"
+        self.longest_stall = max(job[kind]["lat_ns"]["max"] for kind in ("read", "write")) / 1e9
+        self.written = job["write"]["io_bytes"]
 
 
 class Files:

@@ -112,7 +112,7 @@ def test_both_nodes_are_upgraded_under_load_and_applications_see_a_pause(
                 pauses[node.label].append(prober.worst())
                 workers.add(pair.a.fields()["workerpid"])
                 assert fio.running()
-            fio.stop()
+            fio.end()
         assert len(workers) == 6
         assert os.readlink(pair.a.device) == loop
     finally:

@@ -152,4 +152,5 @@ def test_a_hastd_says_for_itself_whether_it_can_take_over(tmp_path: Path) -> Non
     assert ask(replace(left, config="replication sync").encode()).returncode == 78
     gone = replace(LEFT.resources[0], name="x", provider="x", local="/x")
     assert "Unable to open /x" in ask(replace(left, resources=(gone,)).encode()).stderr
+    assert ask(replace(left, resources=(replace(gone, worker=None),)).encode()).returncode == 0
     assert "damaged" in ask(left.encode().replace(b"0.1.0", b"0.2.0").replace(b'"client": 14', b'"client": ""')).stderr
