@@ -43,6 +43,7 @@ class FakeWorker(Worker):
         self.ended = trio.Event()
         self.outcome = IN_ORDER
         self.served = 0.0
+        self.inherited = False
         self.configs: list[ResourceConfig] = []
         """What it was told after the start."""
         self._born = trio.current_time()

@@ -156,12 +156,12 @@ class ManagedResource:
         """
         async with self.changing:
             if self._secondary is not None:
-                await self._secondary.drop()
+                await self._secondary.renew()
             if self._primary is None:
                 return
             within = 2 * (self.config.timeout + _START_MARGIN)
             with trio.move_on_after(within):
-                await self._primary.renew_worker()
+                await self._primary.renew_worker(only_inherited=True)
                 return
             raise SystemFailure(f"Resource {self.config.name} has no worker that serves it within {within:g} s.")
 

@@ -182,14 +182,17 @@ class PrimaryRole:
                 self._started = trio.Event()
             return True
 
-    async def renew_worker(self) -> None:
+    async def renew_worker(self, *, only_inherited: bool = False) -> None:
         """Puts a fresh worker in the place of the present one: returns when it serves. Applications see a pause.
+        `only_inherited`: one that this program started is fresh already.
 
         One that does not make way in time is killed, and replaced as one that died. SystemFailure if the role was lost.
         """
         asked_at = trio.current_time()
         async with self._leaving:
             before = self.worker
+            if only_inherited and before is not None and not before.inherited:
+                before = None
             if before is not None:
                 await before.hand_over(self._around.config.timeout + _STOP_MARGIN)
         while not self.finished.is_set():
@@ -267,6 +270,11 @@ class SecondaryRole:
     def bequeath(self) -> InheritedWorker | None:
         """For `inherit`, if there is one."""
         return None if self.worker is None else self.worker.bequeath()
+
+    async def renew(self) -> None:
+        """Returns when there is no inherited worker any more."""
+        if self.worker is not None and self.worker.inherited:
+            await self.drop()
 
     async def accept(self, link: IncomingLink) -> None:
         """A worker for a new link, in place of the one before. Raises SystemFailure if there cannot be one."""

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 QUIET_WITHIN = 30.0
 """Seconds that requests, role changes and hooks which are under way have to come to an end."""
 
+_LAST_HOOKS_WITHIN = 1.0  # Seconds; nobody replaces a worker that dies meanwhile.
 _SIGNALS_ARRIVE_WITHIN = 0.01  # Seconds from a signal to what it brings about.
 
 _RENEWED_AT_ONCE = 2
@@ -98,13 +99,14 @@ class Upgrader:
                     await unchanging.enter_async_context(resource.changing)
                 await self._resources.hooks.finished()
             if patience.cancelled_caught:
-                raise BusyError(f"hastd goes on as it is: {self._what_is_going_on()}. Try again later.")
+                raise self._busy()
             yield await trio.to_thread.run_sync(files.read, self._program.config)
 
-    def _what_is_going_on(self) -> str:
+    def _busy(self) -> BusyError:
+        going_on = f"other requests are still being carried out after {QUIET_WITHIN:g} s"
         if self._resources.hooks.busy:
-            return f"hooks are still running ({', '.join(self._resources.hooks.busy)})"
-        return f"other requests are still being carried out after {QUIET_WITHIN:g} s"
+            going_on = f"hooks are still running ({', '.join(self._resources.hooks.busy)})"
+        return BusyError(f"hastd goes on as it is: {going_on}. Try again later.")
 
     @contextlib.asynccontextmanager
     async def _last_moment(self) -> AsyncIterator[None]:
@@ -114,7 +116,10 @@ class Upgrader:
                 await unchanging.enter_async_context(resource.unchanging())
             with _signals_blocked():
                 await trio.sleep(_SIGNALS_ARRIVE_WITHIN)
-                await self._resources.hooks.finished()
+                with trio.move_on_after(_LAST_HOOKS_WITHIN):
+                    await self._resources.hooks.finished()
+                if self._resources.hooks.busy:
+                    raise self._busy()
                 if self._reloader.reloading.statistics().tasks_waiting:
                     os.kill(os.getpid(), signal.SIGHUP)  # for the next program: nobody else will remember it
                 yield

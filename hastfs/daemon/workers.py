@@ -95,6 +95,8 @@ class Worker:
 
     def __init__(self, process: Process, link: LinkEnd, notify: Notify) -> None:
         self.pid = process.pid
+        self.inherited = False
+        """It was started by the program before this one."""
         self.ended = trio.Event()
         self.outcome = Ended("", 0, False)
         """Valid once `ended` is set."""
@@ -116,6 +118,7 @@ class Worker:
     def inherit(cls, left: InheritedWorker, notify: Notify) -> Worker:
         """One that goes on under another program than it was started by."""
         worker = cls(AdoptedProcess(left.pid, left.pidfd), LinkEnd(socket.socket(fileno=left.link)), notify)
+        worker.inherited = True
         worker._connected, worker._syncing, worker._asked = left.connected, left.syncing, left.asked
         if left.ready:
             worker._ready_at = trio.current_time()

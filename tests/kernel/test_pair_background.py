@@ -44,12 +44,15 @@ def test_hastd_in_the_background_is_upgraded_with_the_options_it_was_given(make_
     pid = int(pidfile.read_text())
     node.sessions.append(os.getsid(pid))
     node.become_primary()
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
     for _ in range(2):
         worker = node.fields()["workerpid"]
         node.hastctl("upgrade")
         assert node.fields()["workerpid"] != worker
         assert pidfile.read_text() == f"{pid}\n"
         assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+        node.until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= descriptors, "no descriptor is left over")
         for standard in range(3):
             assert os.readlink(f"/proc/{pid}/fd/{standard}") == "/dev/null"
     os.kill(pid, signal.SIGTERM)

@@ -442,6 +442,7 @@ def adopted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
 
     def inherit(left: InheritedWorker, notify: Notify) -> FakeWorker:
         made.append(FakeWorker(left.pid, stage.log, None, False))
+        made[-1].inherited = True
         return made[-1]
 
     monkeypatch.setattr(FakeWorker, "bequeath", lambda worker: InheritedWorker(worker.pid, 0, 0, True, False, False, 0))
@@ -500,7 +501,8 @@ async def test_a_worker_that_dies_under_another_program_is_replaced_there(
     after = await successor(stage, nursery)
     adopted[0].end(KILLED)
     await trio.testing.wait_all_tasks_blocked()
-    assert stage.log[3:] == ["replace with 1"]
+    await after.resource.renew()
+    assert stage.log[3:] == ["replace with 1"], "that one is fresh already"
     assert ways_of_taking_over(after) == [(True, False)]
 
 
@@ -545,6 +547,18 @@ async def test_a_secondary_goes_on_under_another_program_until_its_primary_comes
     assert after.notify is not None
     after.notify(Event.SPLIT_BRAIN)
     assert after.hooks.fired == [], "it was told by the program before"
+
+
+async def test_a_secondary_whose_primary_has_come_anew_meanwhile_keeps_that_link(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    after = await successor(stage, nursery)
+    await after.resource.accept_link(link())
+    await after.resource.renew()
+    assert stage.log == ["start 1", "stop 1", "start 1"]
+    assert not after.workers[0].ended.is_set()
 
 
 async def test_a_secondary_without_a_link_goes_on_under_another_program(

@@ -136,7 +136,9 @@ async def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
     monkeypatch.setattr(FakeWorker, "bequeath", lambda worker: InheritedWorker(worker.pid, 0, 0, True, False, False, 0))
 
     def adopt(left: InheritedWorker, notify: Notify) -> FakeWorker:
-        return FakeWorker(left.pid, made.log, None, False)
+        worker = FakeWorker(left.pid, made.log, None, False)
+        worker.inherited = True
+        return worker
 
     monkeypatch.setattr(Worker, "inherit", adopt)
     async with trio.open_nursery() as nursery:
@@ -236,6 +238,13 @@ async def test_hooks_that_run_too_long_are_a_refusal_which_names_them(
 ) -> None:
     stage.hooks.hang = ["one", "two"]
     assert "hooks are still running (one, two)" in str(await stage.refused())
+
+
+async def test_a_hook_that_begins_in_the_last_moment_and_runs_long_is_a_refusal(
+    stage: Upgrading, autojump_clock: trio.testing.MockClock
+) -> None:
+    stage.program.meanwhile = lambda: stage.hooks.hang.append("one")
+    assert "hooks are still running (one)" in str(await stage.refused())
 
 
 async def test_one_upgrade_at_a_time(stage: Upgrading) -> None:
