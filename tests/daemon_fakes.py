@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import trio
 import trio.testing
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.inheritance import InheritedImage, InheritedWorker
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.model import Checksum, Compression, Replication
@@ -41,6 +44,7 @@ class FakeWorker(Worker):
         self.outcome = IN_ORDER
         self.served = 0.0
         self.detached: bytes | None = None
+        self.inherited = False
         self.configs: list[ResourceConfig] = []
         """What it was told after the start."""
         self._born = trio.current_time()
@@ -78,6 +82,9 @@ class FakeWorker(Worker):
         self.end(IN_ORDER)
         return self.outcome
 
+    def bequeath(self) -> InheritedWorker | None:
+        return None
+
     async def hand_over(self, within: float) -> Ended:
         self._log.append(f"hand over {self.pid}")
         if self.hangs:
@@ -102,13 +109,30 @@ class FakeWorker(Worker):
         return Status("complete", 0, 2097152, 64, {"stat_read": 1})
 
 
+class FakeStarter:
+    """What a `Launcher` has besides `launch`."""
+
+    helpers: Sequence[int] = ()
+    kept: Sequence[int] = ()
+
+    async def warm_up(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
 class FakeExport(Export):
     def __init__(self, log: list[str]) -> None:
         self._log = log
-        self._fuse_fd = 99
+        self._fuse_fd: int = 99
+        self.inherited: InheritedImage | None = None
         self.in_use: list[str] = []
         self.refuses = ""
         """Why it cannot be taken away, although nobody was seen to use it."""
+
+    def inherit(self, left: InheritedImage) -> None:
+        self.inherited = left
+
+    def bequeath(self) -> InheritedImage:
+        return InheritedImage(self._fuse_fd, "/dev/loop7")
 
     async def mount(self) -> None:
         self._log.append("mount")
@@ -132,7 +156,18 @@ class FakeHooks(Hooks):
     def __init__(self) -> None:
         self.fired: list[str] = []
         self.paths: list[str | None] = []
+        self.hang: list[str] = []
+        """Resources whose programs never end."""
 
     def fire(self, path: str | None, event: str, resource: str, *arguments: str) -> None:
         self.paths.append(path)
         self.fired.append(" ".join((event, resource, *arguments)))
+
+    @property
+    def busy(self) -> list[str]:
+        return self.hang
+
+    async def finished(self) -> None:
+        if self.hang:
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()

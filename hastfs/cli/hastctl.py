@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from hastfs.cli import options, output
-from hastfs.cli.commands import attach, create, dump, reload, role, status, stop
+from hastfs.cli.commands import attach, create, dump, reload, role, status, stop, upgrade
 from hastfs.cli.commands import list as list_
 from hastfs.cli.options import Options, UsageShown
 from hastfs.config import files
@@ -24,6 +24,7 @@ COMMANDS: MappingProxyType[str, Callable[[Options, Config], int]] = MappingProxy
         "dump": dump.run,
         "attach": attach.run,
         "reload": reload.run,
+        "upgrade": upgrade.run,
         "stop": stop.run,
     }
 )

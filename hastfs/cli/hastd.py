@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import trio
 
+from hastfs import __version__
 from hastfs.cli import options, output
 from hastfs.cli.options import DaemonOptions, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
-from hastfs.daemon import leftovers, logs, privileges
+from hastfs.daemon import inheritance, jobs, leftovers, logs, privileges, program
 from hastfs.daemon.daemonize import detach
 from hastfs.daemon.doors import Doors
+from hastfs.daemon.inheritance import Inheritance
 from hastfs.daemon.launcher import ProcessLauncher
 from hastfs.daemon.logs import LogSettings
+from hastfs.daemon.managed import check_component
 from hastfs.daemon.process import ProcessStarter
+from hastfs.daemon.program import Program
 from hastfs.daemon.supervisor import Supervisor
 from hastfs.errors import HastError
 
@@ -32,6 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code, in the foreground when the daemon has ended."""
     try:
         given = options.parse_hastd(sys.argv[1:] if arguments is None else arguments)
+        if given.can_inherit is not None:
+            return _check(given, given.can_inherit)
+        if given.inherit is not None:
+            return _take_over(given, given.inherit)
         return _start(given)
     except UsageShown as error:
         return options.show(error)
@@ -41,23 +49,66 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start(given: DaemonOptions) -> int:
-    # Paths are used again later, when the working directory is another.
-    pidfile = given.pidfile and os.path.abspath(given.pidfile)
-    config = _read(given.config, pidfile)
-    read = partial(_read, os.path.abspath(given.config), pidfile)
+    start = _Start(given)
+    config = start.understand(files.read(given.config), given.config)
     with contextlib.closing(Doors(config)) as doors:
-        settings = LogSettings(given.foreground, given.debug)
-        serving = _settle(settings)
+        serving = _settle(start.logs)
         for warning in config.warnings:
             log.warning("%s", warning)
         doors.settle()
-        return _serve(config, read, doors, settings, serving)
+        return _serve(start, config, doors, serving)
 
 
-def _read(path: str, pidfile: str | None) -> Config:
-    """`pidfile`: the command line's, which counts more than the file's. ConfigMissing or ConfigError."""
-    config = files.load(path)
-    return config if pidfile is None else dataclasses.replace(config, pidfile=pidfile)
+class _Start:
+    """What hastd was started with. Paths are used again later, when the working directory is another."""
+
+    def __init__(self, given: DaemonOptions) -> None:
+        self.logs = LogSettings(given.foreground, given.debug)
+        self.program = Program.of_this_process(given.config)
+        self._pidfile = given.pidfile and os.path.abspath(given.pidfile)
+
+    def read(self) -> Config:
+        """What hast.conf says now. ConfigMissing or ConfigError."""
+        return self.understand(files.read(self.program.config), self.program.config)
+
+    def understand(self, text: str, path: str) -> Config:
+        """The command line's pidfile counts more than the file's. ConfigError."""
+        config = files.understand(text, path)
+        return config if self._pidfile is None else dataclasses.replace(config, pidfile=self._pidfile)
+
+
+def _check(given: DaemonOptions, fd: int) -> int:
+    """Says the version if all goes well that can be tried while another program is hastd. HastError."""
+    start = _Start(given)
+    left = program.read(fd)
+    config = start.understand(left.config, start.program.config)
+    inheritance.refuse_changes(left, config)
+    for resource in left.resources:
+        # Without either the component may be gone, which is no reason to stay.
+        if resource.worker is not None and resource.detached is None:
+            check_component(config.resources[resource.name])
+    importlib.import_module(jobs.WORKER_MODULE)
+    output.say(__version__)
+    return os.EX_OK
+
+
+def _take_over(given: DaemonOptions, fd: int) -> int:
+    """Goes on in the process of another hastd, after a `_check`."""
+    left = program.read(fd)
+    program.own(left, fd)
+    logs.setup(LogSettings(given.foreground, given.debug))
+    try:
+        start = _Start(given)
+        start.program = Program(left.command, left.directory, start.program.config)
+        config = start.understand(left.config, start.program.config)
+        doors = Doors(config, left.doors)
+    except Exception:
+        log.critical("hastd cannot take over.", exc_info=True)
+        return os.EX_SOFTWARE
+    if not given.foreground:
+        os.chdir("/")
+    with contextlib.closing(doors):
+        return _serve(start, config, doors, lambda: None, left)
 
 
 def _settle(settings: LogSettings) -> Callable[[], None]:
@@ -72,13 +123,16 @@ def _settle(settings: LogSettings) -> Callable[[], None]:
 
 
 def _serve(
-    config: Config, read: Callable[[], Config], doors: Doors, settings: LogSettings, serving: Callable[[], None]
+    start: _Start, config: Config, doors: Doors, serving: Callable[[], None], left: Inheritance | None = None
 ) -> int:
     try:
         log.info("%s", privileges.outlook())
         with contextlib.closing(ProcessStarter()) as starter:
-            leftovers.clear(config)
-            trio.run(Supervisor(config, read, doors, ProcessLauncher(starter), settings).run, serving)
+            if left is None:
+                leftovers.clear(config)
+            launcher = ProcessLauncher(starter)
+            supervisor = Supervisor(config, start.read, doors, launcher, start.logs, program=start.program, left=left)
+            trio.run(supervisor.run, serving)
     except Exception:
         log.critical("hastd failed.", exc_info=True)
         return os.EX_SOFTWARE

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hastfs.config.schema import DEFAULT_PATH
+from hastfs.daemon.inheritance import CAN_INHERIT, INHERIT
 from hastfs.errors import UsageError
 from hastfs.model import Role
 
@@ -23,6 +24,7 @@ usage: hastctl create [-df] [-c config] [-e extentsize] [-k keepdirty]
        hastctl dump [-d] [-c config] [all | name ...]
        hastctl attach [-d] [-c config] all | name ...
        hastctl reload [-df] [-c config]
+       hastctl upgrade [-d] [-c config]
        hastctl stop [-df] [-c config]"""
 
 _LETTERS = {
@@ -33,8 +35,10 @@ _LETTERS = {
     "dump": "dc:h",
     "attach": "dc:h",
     "reload": "dfc:h",
+    "upgrade": "dc:h",
     "stop": "dfc:h",
 }
+_INTERNAL = (CAN_INHERIT, INHERIT)
 _MULTIPLIERS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _ALL = "all"
 
@@ -51,6 +55,9 @@ class DaemonOptions:
     debug: int
     foreground: bool
     pidfile: str | None
+    can_inherit: int | None = None
+    """Not for users: hastd asks this of the program that is to take over from it (`daemon.program`)."""
+    inherit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +79,15 @@ class Options:
 
 def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
     """Raises UsageShown, also for -h."""
-    given, rest = _getopt("hastd", arguments, "c:dFhP:", HASTD_USAGE)
-    if rest:
-        raise UsageShown(HASTD_USAGE)
+    given, rest = _getopt("hastd", arguments, "c:dFhP:", HASTD_USAGE, [f"{word[2:]}=" for word in _INTERNAL])
     letters = [letter for letter, _ in given]
     values = dict(given)
-    return DaemonOptions(values.get("-c", DEFAULT_PATH), letters.count("-d"), "-F" in values, values.get("-P"))
+    if rest or not all(values.get(word, "0").isdecimal() for word in _INTERNAL):
+        raise UsageShown(HASTD_USAGE)
+    descriptors = [int(values[word]) if word in values else None for word in _INTERNAL]
+    return DaemonOptions(
+        values.get("-c", DEFAULT_PATH), letters.count("-d"), "-F" in values, values.get("-P"), *descriptors
+    )
 
 
 def parse_hastctl(arguments: Sequence[str]) -> Options:
@@ -102,10 +112,10 @@ def parse_hastctl(arguments: Sequence[str]) -> Options:
 
 
 def _getopt(
-    program: str, arguments: Sequence[str], letters: str, usage: str
+    program: str, arguments: Sequence[str], letters: str, usage: str, words: Sequence[str] = ()
 ) -> tuple[list[tuple[str, str]], list[str]]:
     try:
-        given, rest = getopt.gnu_getopt(list(arguments), letters)
+        given, rest = getopt.gnu_getopt(list(arguments), letters, list(words))
     except getopt.GetoptError as error:
         raise UsageShown(f"{program}: {_complaint(error, letters)}\n{usage}") from None
     if ("-h", "") in given:
@@ -132,7 +142,7 @@ def _take_role(names: list[str]) -> Role:
 def _names(command: str, names: list[str]) -> tuple[str, ...]:
     if command in ("create", "role", "attach") and not names:
         raise UsageShown(HASTCTL_USAGE)
-    if command in ("reload", "stop") and names:
+    if command in ("reload", "stop", "upgrade") and names:
         raise UsageShown(HASTCTL_USAGE)
     if command in ("list", "status", "dump") and not names:
         return (_ALL,)

@@ -25,13 +25,23 @@ def node_names(host: str | None = None, machine_id: str = MACHINE_ID) -> tuple[s
 
 def load(path: str) -> Config:
     """Raises ConfigMissing if the file cannot be read and ConfigError if it cannot be used."""
+    return understand(read(path), path)
+
+
+def read(path: str) -> str:
+    """The text of the file. Raises ConfigMissing if it cannot be read."""
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
         raise ConfigMissing(f"Unable to open configuration file {path}: {error.strerror}.") from error
     # Comments may be in any encoding; anywhere else the replacement character is refused by the lexer.
-    return parse(content.decode("utf-8-sig", errors="replace"), path, node_names())
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def understand(text: str, path: str) -> Config:
+    """What the file at `path` means for this machine. Raises ConfigError if it cannot be used."""
+    return parse(text, path, node_names())
 
 
 def _read_machine_id(path: str) -> str:

@@ -8,13 +8,41 @@ from collections.abc import Awaitable, Callable, Collection
 import trio
 
 
+class _Door(trio.abc.Listener[trio.SocketStream]):
+    """A listening socket that can be shut: whoever connects then waits in its backlog."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.scope = trio.CancelScope()
+        """Of all that is done at this door."""
+        self._listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        self._accepting = trio.CancelScope()
+        self._opened = trio.Event()
+        self._opened.set()
+
+    def shut(self) -> None:
+        self._opened = trio.Event()
+        self._accepting.cancel()
+
+    def open(self) -> None:
+        self._opened.set()
+
+    async def accept(self) -> trio.SocketStream:
+        while True:
+            await self._opened.wait()
+            with trio.CancelScope() as self._accepting:
+                return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        await self._listener.aclose()
+
+
 class Accepting:
     """Runs `serve` for every connection while `run` is running."""
 
     def __init__(self, serve: Callable[[trio.SocketStream], Awaitable[object]]) -> None:
         self._serve = serve
         self._nursery: trio.Nursery
-        self._open: dict[socket.socket, trio.CancelScope] = {}
+        self._doors: dict[socket.socket, _Door] = {}
 
     async def run(self, sockets: Collection[socket.socket]) -> None:
         """Runs until cancelled; closes the sockets."""
@@ -24,13 +52,21 @@ class Accepting:
 
     def listen_on(self, sockets: Collection[socket.socket]) -> None:
         """On these from now on. Others are closed soon; connections that came in over them go on."""
-        for gone in self._open.keys() - set(sockets):
-            self._open.pop(gone).cancel()
-        for new in set(sockets) - self._open.keys():
-            self._open[new] = trio.CancelScope()
-            self._nursery.start_soon(self._accept, new, self._open[new])
+        for gone in self._doors.keys() - set(sockets):
+            self._doors.pop(gone).scope.cancel()
+        for new in set(sockets) - self._doors.keys():
+            self._doors[new] = _Door(new)
+            self._nursery.start_soon(self._accept, self._doors[new])
 
-    async def _accept(self, sock: socket.socket, scope: trio.CancelScope) -> None:
-        with scope:
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
-            await trio.serve_listeners(self._serve, [listener], handler_nursery=self._nursery)
+    def pause(self) -> None:
+        """Nobody is let in until `resume`; whoever connects meanwhile waits."""
+        for door in self._doors.values():
+            door.shut()
+
+    def resume(self) -> None:
+        for door in self._doors.values():
+            door.open()
+
+    async def _accept(self, door: _Door) -> None:
+        with door.scope:
+            await trio.serve_listeners(self._serve, [door], handler_nursery=self._nursery)

@@ -39,6 +39,9 @@ class Controlled(Protocol):
     async def attach(self, request: Request) -> Reply:
         """Uses components again that failed."""
 
+    async def upgrade(self, client: int) -> Reply:
+        """Goes on as the program that is installed now, which answers on the descriptor `client`: returns never."""
+
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service; the daemon ends when `end` is called."""
 
@@ -51,8 +54,17 @@ class ControlServer:
 
     def __init__(self, controlled: Controlled) -> None:
         self._controlled = controlled
+        self._orders = {
+            ControlCommand.SETROLE: controlled.set_role,
+            ControlCommand.STATUS: controlled.status,
+            ControlCommand.RELOAD: controlled.reload,
+            ControlCommand.ATTACH: controlled.attach,
+            ControlCommand.STOP: controlled.stop,
+        }
         self._accepting = Accepting(self._serve)
         self._places = trio.Semaphore(MAX_CLIENTS)
+        self._clients = 0
+        self._one_less = trio.Event()
 
     async def run(self, listener: socket.socket) -> None:
         """Runs until cancelled; closes the socket."""
@@ -62,22 +74,44 @@ class ControlServer:
         """On this one from now on; who came over the one before still gets an answer."""
         self._accepting.listen_on([listener])
 
+    def pause(self) -> None:
+        """Nobody is let in until `resume`; whoever connects meanwhile waits."""
+        self._accepting.pause()
+
+    def resume(self) -> None:
+        self._accepting.resume()
+
+    async def alone(self) -> None:
+        """For the request of one client: returns when there are no others."""
+        while self._clients > 1:
+            await self._one_less.wait()
+
     async def _serve(self, stream: trio.SocketStream) -> None:
-        async with self._places, stream:
+        async with stream:
+            self._clients += 1
             try:
-                with trio.fail_after(REQUEST_WITHIN):
-                    frame = await messages.receive_only(stream.socket, MAX_REQUEST)
-                await self._answer(stream.socket, frame)
-            except trio.TooSlowError:
-                log.warning("Control connection closed: the client is too slow.")
-            except (ProtocolError, OSError) as error:
-                log.warning("Control connection closed: %s", plain(error))
+                async with self._places:
+                    await self._serve_one(stream)
+            finally:
+                self._clients -= 1
+                self._one_less.set()
+                self._one_less = trio.Event()
+
+    async def _serve_one(self, stream: trio.SocketStream) -> None:
+        try:
+            with trio.fail_after(REQUEST_WITHIN):
+                frame = await messages.receive_only(stream.socket, MAX_REQUEST)
+            await self._answer(stream.socket, frame)
+        except trio.TooSlowError:
+            log.warning("Control connection closed: the client is too slow.")
+        except (ProtocolError, OSError) as error:
+            log.warning("Control connection closed: %s", plain(error))
 
     async def _answer(self, sock: trio.socket.SocketType, frame: Frame) -> None:
         request: Request | None = None
         try:
             request = Request.decode(frame)
-            reply = await self._carry_out(request)
+            reply = await self._carry_out(request, sock.fileno())
         except ControlError as error:
             reply = Reply(error.code, str(error))
         stopped = request is not None and request.command is ControlCommand.STOP and not reply.error
@@ -87,19 +121,11 @@ class ControlServer:
             if stopped:
                 self._controlled.end()
 
-    async def _carry_out(self, request: Request) -> Reply:
+    async def _carry_out(self, request: Request, client: int) -> Reply:
         try:
-            match request.command:
-                case ControlCommand.SETROLE:
-                    return await self._controlled.set_role(request)
-                case ControlCommand.STATUS:
-                    return await self._controlled.status(request)
-                case ControlCommand.RELOAD:
-                    return await self._controlled.reload(request)
-                case ControlCommand.ATTACH:
-                    return await self._controlled.attach(request)
-                case ControlCommand.STOP:
-                    return await self._controlled.stop(request)
+            if request.command is ControlCommand.UPGRADE:
+                return await self._controlled.upgrade(client)
+            return await self._orders[request.command](request)
         except ControlError:
             raise
         except HastError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hastfs.address import Address
 from hastfs.config.schema import Config
 from hastfs.daemon import sockets
+from hastfs.daemon.inheritance import InheritedDoors
 from hastfs.daemon.pidfile import Pidfile
 from hastfs.daemon.sockets import Place
 
@@ -45,9 +46,9 @@ class Opened:
 class Doors:
     """The doors of this daemon. Those who serve the sockets close them; `close` is for what is left at the end."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, inherited: InheritedDoors | None = None) -> None:
         """SystemFailure, with nothing opened, if one of them cannot be had."""
-        self._opened = _open(config, None)
+        self._opened = _open(config, None) if inherited is None else _inherit(config, inherited)
 
     @property
     def listeners(self) -> Collection[socket.socket]:
@@ -79,9 +80,32 @@ class Doors:
         """The doors stay as they are."""
         opened.close(but=self._opened)
 
+    def bequeath(self, config: Config) -> InheritedDoors:
+        """For the next program of this process. `config` is what they were opened for."""
+        opened = self._opened
+        return InheritedDoors(
+            config.pidfile,
+            config.control,
+            tuple(address.text for address in config.listen),
+            opened.pidfile.fileno(),
+            opened.control.fileno(),
+            tuple(sock.fileno() for sock in opened.listeners.values()),
+        )
+
     def close(self) -> None:
         """For good."""
         self._opened.close()
+
+
+def _inherit(config: Config, left: InheritedDoors) -> Opened:
+    listeners = [socket.socket(fileno=fd) for fd in left.listener_fds]
+    return Opened(
+        Pidfile.inherit(config.pidfile, left.pidfile_fd),
+        config.listen,
+        {(sock.family, sock.getsockname()): sock for sock in listeners},
+        config.control,
+        socket.socket(fileno=left.control_fd),
+    )
 
 
 def _open(config: Config, before: Opened | None) -> Opened:

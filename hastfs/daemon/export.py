@@ -16,6 +16,7 @@ from typing import TypeVar
 import trio
 
 from hastfs.config.schema import ResourceConfig
+from hastfs.daemon.inheritance import InheritedImage
 from hastfs.errors import BusyError, HastError, SystemFailure
 from hastfs.frontend import holders, loop, mount
 
@@ -37,6 +38,14 @@ class Export:
         self._link = os.path.join(link_directory, config.provider) if config.device else None
         self._device: str | None = None
         self._fuse_fd: int | None = None
+
+    def inherit(self, left: InheritedImage) -> None:
+        """It is there already, as this process made it under another program."""
+        self._fuse_fd, self._device = left.fuse, left.device
+
+    def bequeath(self) -> InheritedImage:
+        """For the next program of this process."""
+        return InheritedImage(self.fuse_fd, self._device)
 
     @property
     def fuse_fd(self) -> int:

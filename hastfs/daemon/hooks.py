@@ -88,6 +88,11 @@ class Hooks:
                     busy.add(resource)
                     nursery.start_soon(self._drain, resource, busy)
 
+    @property
+    def busy(self) -> list[str]:
+        """The resources whose programs are running, or about to."""
+        return sorted(self._queues)
+
     async def finished(self) -> None:
         """Waits until everything that was fired has run."""
         while not self._idle.is_set():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hastfs.daemon import workerlink
@@ -23,12 +23,34 @@ class Launcher(Protocol):
         Raises SystemFailure.
         """
 
+    async def warm_up(self) -> None:
+        """Returns when workers start without delay. Raises SystemFailure."""
+
+    @property
+    def helpers(self) -> Sequence[int]:
+        """Processes that end when `kept` is closed."""
+
+    @property
+    def kept(self) -> Sequence[int]:
+        """Descriptors that must stay open as long as workers are to go on without us."""
+
 
 class ProcessLauncher:
     """Starts worker processes."""
 
     def __init__(self, starter: ProcessStarter) -> None:
         self._starter = starter
+
+    @property
+    def helpers(self) -> Sequence[int]:
+        return self._starter.helpers
+
+    @property
+    def kept(self) -> Sequence[int]:
+        return self._starter.kept
+
+    async def warm_up(self) -> None:
+        await self._starter.warm_up()
 
     async def launch(self, make_job: Callable[[socket.socket], Job], notify: Notify) -> Worker:
         ours, theirs = workerlink.socketpair()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import trio
@@ -11,6 +12,7 @@ import trio
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.inheritance import InheritedResource
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
@@ -122,6 +124,58 @@ class ManagedResource:
         if self._secondary is not None:
             await self._secondary.apply(before)
 
+    # -- for another program in this process; `changing` is held by the one before ---------------------------------
+
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Meanwhile no primary's worker is started, and what `bequeath` said stays true but for the worker's end."""
+        if self._primary is None:
+            yield
+            return
+        async with self._primary.unchanging():
+            yield
+
+    def bequeath(self) -> InheritedResource | None:
+        """What there is to go on with; None if it has the role init."""
+        image, worker, in_order, detached = None, None, False, None
+        if self._primary is not None:
+            image, worker, in_order, detached = self._primary.bequeath()
+        elif self._secondary is not None:
+            worker = self._secondary.bequeath()
+        else:
+            return None
+        config = self.config
+        names = config.name, self.role.word, config.provider, config.local, config.device
+        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached)
+
+    def inherit(self, left: InheritedResource) -> None:
+        """Has the role at once, and the worker of before until `renew`. Nothing of that is told to hooks."""
+        self.role = Role.from_word(left.role)
+        self._split_brain = left.split_brain
+        if self.role is Role.PRIMARY:
+            self._primary = PrimaryRole(self._around, self._make_export(self.config))
+            self._primary.inherit(left)
+            self._nursery.start_soon(partial(self._be_primary, self._primary, force=False))
+        else:
+            self._secondary = SecondaryRole(self._around, self._nursery)
+            if left.worker is not None:
+                self._secondary.inherit(left.worker)
+
+    async def renew(self) -> None:
+        """Returns when no worker of before is left. A secondary's primary has to connect anew. HastError if a primary
+        cannot go on.
+        """
+        async with self.changing:
+            if self._secondary is not None:
+                await self._secondary.renew()
+            if self._primary is None:
+                return
+            within = 2 * (self.config.timeout + _START_MARGIN)
+            with trio.move_on_after(within):
+                await self._primary.renew_worker(only_inherited=True)
+                return
+            raise SystemFailure(f"Resource {self.config.name} has no worker that serves it within {within:g} s.")
+
     # -- the ways from role to role ----------------------------------------------------------------------------------
 
     async def _leave(self, force: bool) -> None:
@@ -153,7 +207,9 @@ class ManagedResource:
             raise SystemFailure("Resource became primary and failed at once; the log says why.")
         return role
 
-    async def _be_primary(self, role: PrimaryRole, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
+    async def _be_primary(
+        self, role: PrimaryRole, *, force: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """What goes wrong before the role is had is for whoever asked for it; later it is for the log."""
         try:
             await role.run(force=force, task_status=task_status)

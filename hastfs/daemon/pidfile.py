@@ -23,6 +23,16 @@ class Pidfile:
         except OSError as error:
             raise SystemFailure(f"Unable to create pidfile {path}: {error.strerror}.") from error
 
+    @classmethod
+    def inherit(cls, path: str, fd: int) -> Pidfile:
+        """The one that this process had under another program."""
+        pidfile = cls.__new__(cls)
+        pidfile.path, pidfile._fd = path, fd
+        return pidfile
+
+    def fileno(self) -> int:
+        return self._fd
+
     def write(self) -> None:
         """Names this process in it: to be called after detaching. SystemFailure if it cannot be written."""
         try:

@@ -41,13 +41,14 @@ class Reloader:
         self._doors = doors
         self._read = read
         self._serve = serve
-        self._reloading = trio.Lock()
+        self.reloading = trio.Lock()
+        """Held meanwhile."""
 
     async def reload(self, *, force: bool) -> None:
         """HastError, with nothing changed, if the new configuration cannot be had: BusyError if a resource that it
         would stop is in use, unless `force`. RoleLost if it is in force, but not all is as it was. The log says it too.
         """
-        async with self._reloading:
+        async with self.reloading:
             try:
                 lost = await self._reload(force=force)
             except HastError as error:

@@ -10,6 +10,7 @@ import trio
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.inheritance import Inheritance
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
@@ -25,8 +26,8 @@ class Resources(Mapping[str, ManagedResource]):
 
     def __init__(self, config: Config, launcher: Launcher, hooks: Hooks, logs: LogSettings) -> None:
         self.config = config
-        self._launcher = launcher
-        self._hooks = hooks
+        self.launcher = launcher
+        self.hooks = hooks
         self._logs = logs
         self._nursery: trio.Nursery
         self._by_name = {name: self._make(resource) for name, resource in config.resources.items()}
@@ -48,6 +49,11 @@ class Resources(Mapping[str, ManagedResource]):
             task_status.started()
             await trio.sleep_forever()
 
+    def inherit(self, left: Inheritance) -> None:
+        """This process has them in service already, under another program. To be called while they run."""
+        for resource in left.resources:
+            self[resource.name].inherit(resource)
+
     async def become(self, config: Config, plan: Plan) -> None:
         """What `config` says, which differs from the present one by `plan`. All that are stopped are `init`, and
         nobody changes the role of any resource in the plan.
@@ -68,7 +74,7 @@ class Resources(Mapping[str, ManagedResource]):
             raise BusyError(" ".join(busy(name, holders) for name, holders in held.items() if holders))
 
     def _make(self, config: ResourceConfig) -> ManagedResource:
-        return ManagedResource(config, self._launcher, self._hooks, self._logs, self._export)
+        return ManagedResource(config, self.launcher, self.hooks, self._logs, self._export)
 
     def _export(self, config: ResourceConfig) -> Export:
         return Export(self.config.mountdir, config)

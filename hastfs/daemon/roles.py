@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
+from hastfs.daemon.inheritance import InheritedImage, InheritedResource, InheritedWorker
 from hastfs.daemon.jobs import PassedFd, PrimaryJob, SecondaryJob
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import IncomingLink
@@ -69,7 +72,36 @@ class PrimaryRole:
         self._attaching = False  # The next worker is to use the component again.
         self._not_attached = ""  # why that could not be
 
-    async def run(self, *, force: bool, task_status: trio.TaskStatus[None]) -> None:
+    def inherit(self, left: InheritedResource) -> None:
+        """This process has the role already, under another program; `run` goes on with what that left."""
+        assert left.image is not None
+        self._export.inherit(left.image)
+        self._in_order = left.in_order
+        self._detached = None if left.detached is None else bytes.fromhex(left.detached)
+        self.worker = None if left.worker is None else Worker.inherit(left.worker, self._around.notify)
+        self.usable = True
+
+    def bequeath(self) -> tuple[InheritedImage, InheritedWorker | None, bool, str | None]:
+        """The image, the worker, whether nobody waits for the answer of one before, and what a worker left that has no
+        component (`InheritedResource`).
+        """
+        worker = self.worker
+        in_order = self._in_order or (worker is not None and worker.ended.is_set() and worker.outcome.handed_over)
+        left = self._left_behind()
+        inherited = None if worker is None else worker.bequeath()
+        return self._export.bequeath(), inherited, in_order, None if left is None else left.hex()
+
+    def _left_behind(self) -> bytes | None:
+        """By a worker that had to part with its component, if there is none now."""
+        return self._detached if self.worker is None else self.worker.detached or self._detached
+
+    @asynccontextmanager
+    async def unchanging(self) -> AsyncIterator[None]:
+        """Meanwhile no worker is started, and the role is not left."""
+        async with self._leaving:
+            yield
+
+    async def run(self, *, force: bool, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """started() when the image and the device can be used; returns when the role was left.
 
         Raises the HastError for which it cannot be had, or be kept. Nothing is left behind in any case.
@@ -78,7 +110,10 @@ class PrimaryRole:
         try:
             async with trio.open_nursery() as nursery:
                 try:
-                    await self._begin(nursery, force)
+                    if not self.usable:
+                        await self._begin(nursery, force)
+                    elif self.worker is not None:
+                        nursery.start_soon(self.worker.run)
                     task_status.started()
                     await self._keep(nursery)
                 except HastError as error:
@@ -179,13 +214,17 @@ class PrimaryRole:
                 self._started = trio.Event()
             return True
 
-    async def renew_worker(self) -> None:
+    async def renew_worker(self, *, only_inherited: bool = False) -> None:
         """Puts a fresh worker in the place of the present one: returns when it serves. Applications see a pause.
+        `only_inherited`: one that this program started is fresh already.
 
         One that does not make way in time is killed, and replaced as one that died. SystemFailure if the role was lost.
         """
+        asked_at = trio.current_time()
         async with self._leaving:
             before = self.worker
+            if only_inherited and before is not None and not before.inherited:
+                before = None
             if before is not None:
                 await before.hand_over(self._around.config.timeout + _STOP_MARGIN)
         while not self.finished.is_set():
@@ -197,6 +236,8 @@ class PrimaryRole:
                 await before.wait_ready()
             except WorkerFailed:  # `_keep` says so, and whether there is to be another.
                 continue
+            waited = trio.current_time() - asked_at
+            self._around.log.info("Another worker serves; requests have waited for %.2f s at the most.", waited)
             return
         raise SystemFailure(f"Resource {self._around.config.name} is not primary any more; the log says why.")
 
@@ -204,7 +245,7 @@ class PrimaryRole:
         """Uses the component again that a worker had to part with. Raises HastError, with nothing changed, if that
         cannot be. Nothing is done if the component is in use.
         """
-        left = self._detached if self.worker is None else self.worker.detached or self._detached
+        left = self._left_behind()
         if left is None:
             return
         await trio.to_thread.run_sync(check_attachable, self._around.config, left)
@@ -289,6 +330,20 @@ class SecondaryRole:
         self._around = around
         self._nursery = nursery
         self._ended: Ended | None = None
+
+    def inherit(self, left: InheritedWorker) -> None:
+        """A worker that this process started under another program."""
+        self.worker = Worker.inherit(left, self._around.notify)
+        self._nursery.start_soon(self._watch, self.worker)
+
+    def bequeath(self) -> InheritedWorker | None:
+        """For `inherit`, if there is one."""
+        return None if self.worker is None else self.worker.bequeath()
+
+    async def renew(self) -> None:
+        """Returns when there is no inherited worker any more."""
+        if self.worker is not None and self.worker.inherited:
+            await self.drop()
 
     async def accept(self, link: IncomingLink) -> None:
         """A worker for a new link, in place of the one before. Raises SystemFailure if there cannot be one."""

@@ -13,12 +13,15 @@ from hastfs.config.schema import Config
 from hastfs.daemon.controlserver import ControlServer
 from hastfs.daemon.doors import Doors
 from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.inheritance import Inheritance
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import Listener
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
+from hastfs.daemon.upgrader import SIGNALS, Heir, Upgrader
 from hastfs.errors import BusyError, HastError
 from hastfs.model import Role
 from hastfs.protocol.control import ALL, ERROR_NO_RESOURCE, Reply, Request, ResourceStatus
@@ -36,15 +39,25 @@ class Supervisor:
     """Everything hastd does once it is set up."""
 
     def __init__(
-        self, config: Config, read: Callable[[], Config], doors: Doors, launcher: Launcher, logs: LogSettings
+        self,
+        config: Config,
+        read: Callable[[], Config],
+        doors: Doors,
+        launcher: Launcher,
+        logs: LogSettings,
+        *,
+        program: Program,
+        left: Inheritance | None = None,
     ) -> None:
-        """`read`: gives the configuration anew; HastError if it cannot be used."""
+        """`read`: gives the configuration anew; HastError if it cannot be used. `left`: what there is to go on with."""
+        self._left = left
         self._hooks = Hooks()
         self._resources = Resources(config, launcher, self._hooks, logs)
         self._doors = doors
         self._listener = Listener(self._resources)
         self._control = ControlServer(self)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
+        self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
@@ -56,10 +69,14 @@ class Supervisor:
             await nursery.start(self._obey_signals)
             async with trio.open_nursery() as resources:
                 await resources.start(self._resources.run)
+                if self._left is not None:
+                    self._resources.inherit(self._left)
                 async with trio.open_nursery() as doors:
                     doors.start_soon(self._listener.run, self._doors.listeners)
                     doors.start_soon(self._control.run, self._doors.control)
                     doors.start_soon(self._reload_on_hangup)
+                    if self._left is not None:
+                        doors.start_soon(Heir(self._left, self._resources).run)
                     serving()
                     await self._ending.wait()
                     doors.cancel_scope.cancel()
@@ -70,8 +87,9 @@ class Supervisor:
             nursery.cancel_scope.cancel()
 
     async def _obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the program before may have left them waiting
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._hangup.set()
@@ -98,6 +116,15 @@ class Supervisor:
         if self._stopping:
             raise BusyError("hastd is stopping.")
         await self._reloader.reload(force=force)
+
+    async def upgrade(self, client: int) -> Reply:
+        """Goes on as the program that is installed now, which answers over the descriptor `client`. HastError if it
+        cannot, and this one goes on.
+        """
+        if self._stopping:
+            raise BusyError("hastd is stopping.")
+        await self._upgrader.upgrade(client)
+        return Reply()
 
     async def set_role(self, request: Request) -> Reply:
         """Of all resources that are asked for, at the same time."""

@@ -170,6 +170,10 @@ class LinkEnd:
         self._socket = sock
         sock.setblocking(False)
 
+    def fileno(self) -> int:
+        """-1 once it is closed."""
+        return self._socket.fileno()
+
     async def receive(self) -> Order | Report | None:
         """The next message; None when the other process is gone."""
         while True:

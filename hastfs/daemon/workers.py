@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -13,6 +14,8 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import workerlink
+from hastfs.daemon.adopted import AdoptedProcess
+from hastfs.daemon.inheritance import InheritedWorker
 from hastfs.daemon.workerlink import (
     AskStatus,
     Configure,
@@ -52,7 +55,12 @@ class Process(Protocol):
 
     pid: int
 
-    async def wait(self) -> int: ...
+    @property
+    def pidfd(self) -> int | None:
+        """None if it has ended."""
+
+    async def wait(self) -> int | None:
+        """The exit code, or minus the signal; None if nobody knows."""
 
     def kill(self) -> None: ...
 
@@ -88,6 +96,8 @@ class Worker:
 
     def __init__(self, process: Process, link: LinkEnd, notify: Notify) -> None:
         self.pid = process.pid
+        self.inherited = False
+        """It was started by the program before this one."""
         self.ended = trio.Event()
         self.outcome = Ended("", 0, False)
         """Valid once `ended` is set."""
@@ -103,12 +113,31 @@ class Worker:
         self._handed_over = False
         self.detached: bytes | None = None
         """The metadata it left when it parted with its component."""
+        self._told_to_end = False
         self._asked = 0
         self._answers: dict[int, trio.MemorySendChannel[Status | Configured]] = {}
 
+    @classmethod
+    def inherit(cls, left: InheritedWorker, notify: Notify) -> Worker:
+        """One that goes on under another program than it was started by."""
+        worker = cls(AdoptedProcess(left.pid, left.pidfd), LinkEnd(socket.socket(fileno=left.link)), notify)
+        worker.inherited = True
+        worker._connected, worker._syncing, worker._asked = left.connected, left.syncing, left.asked
+        if left.ready:
+            worker._ready_at = trio.current_time()
+            worker._ready.set()
+        return worker
+
+    def bequeath(self) -> InheritedWorker | None:
+        """For `inherit`; None if it has ended."""
+        pidfd, link = self._process.pidfd, self._link.fileno()
+        if self.ended.is_set() or pidfd is None or link < 0:
+            return None
+        return InheritedWorker(self.pid, pidfd, link, self._ready.is_set(), self._connected, self._syncing, self._asked)
+
     async def run(self) -> None:
         """Returns when the process has ended. If cancelled, kills it."""
-        code = -int(signal.SIGKILL)
+        code: int | None = -int(signal.SIGKILL)
         try:
             await first(self._listen, self._gone)
             with trio.move_on_after(_EXITS_WITHIN):
@@ -122,6 +151,8 @@ class Worker:
                 code = await self._process.wait()
             self._process.close()
             self._end_what_was_begun()
+            if code is None and self._told_to_end:
+                code = 0
             self.outcome = replace(_outcome(code, self._failed), handed_over=self._handed_over)
             if self._ready_at is not None:
                 self.served = trio.current_time() - self._ready_at
@@ -219,6 +250,7 @@ class Worker:
 
     def kill(self) -> None:
         """It ends like one that died by itself."""
+        self._told_to_end = False
         self._process.kill()
 
     async def stop(self, within: float) -> Ended:
@@ -230,11 +262,13 @@ class Worker:
         return await self._end(HandOver(), within)
 
     async def _end(self, order: Stop | HandOver, within: float) -> Ended:
+        self._told_to_end = True
         self._link.send(order)
         with trio.move_on_after(within):
             await self.ended.wait()
         if not self.ended.is_set():
             log.error("Worker process %d does not stop within %g s; killed.", self.pid, within)
+            self._told_to_end = False
             self._process.kill()
             await self.ended.wait()
         return self.outcome
@@ -253,9 +287,11 @@ async def first(*waits: Callable[[], Awaitable[object]]) -> None:
                 nursery.start_soon(one, wait)
 
 
-def _outcome(code: int, failed: Failed | None) -> Ended:
+def _outcome(code: int | None, failed: Failed | None) -> Ended:
     if failed is not None:
         return Ended(failed.message, failed.exit_code, failed.temporary)
+    if code is None:
+        return Ended("Worker process ended, without a word.", os.EX_SOFTWARE, True)
     if code < 0:
         return Ended(f"Worker process killed (signal={-code}).", code, True)
     if code > 0:

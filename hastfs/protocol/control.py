@@ -1,8 +1,9 @@
 """What hastctl and hastd say to each other over the control socket: the original's messages, and a little of ours.
 
 A request is `cmd` u8, [`role` u8], [`force` u8, ours], then `resource0`, `resource1`, ... (or `all` alone). A reply
-is `error` i16 alone, or the fields of each resource, each name followed by the resource's number. A field that is
-not known is ignored on both sides, so either side may be the original's.
+is `error` i16 alone, or the fields of each resource, each name followed by the resource's number; to UPGRADE also
+`before` str and `version` str. A field that is not known is
+ignored on both sides, so either side may be the original's.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ class ControlCommand(enum.IntEnum):
     STOP = 16
     RELOAD = 17
     ATTACH = 18
+    UPGRADE = 19
 
 
-_OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD)  # and of no resource
+_OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD, ControlCommand.UPGRADE)  # and of no resource
 
 
 class ControlError(ProtocolError):
@@ -173,13 +175,18 @@ class Reply:
     error: int = 0
     errmsg: str | None = None
     resources: list[ResourceStatus] = field(default_factory=list)
+    before: str | None = None
+    """UPGRADE: hastd's version until then."""
+    version: str | None = None
+    """UPGRADE: and from then on."""
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
         if self.error:
             nv.add("error", NvType.INT16, self.error)
-        if self.errmsg is not None:
-            nv.add("errmsg", NvType.STRING, self.errmsg)
+        for name, text in (("errmsg", self.errmsg), ("before", self.before), ("version", self.version)):
+            if text is not None:
+                nv.add(name, NvType.STRING, text)
         for number, status in enumerate(self.resources):
             _add_status(nv, number, status)
         return encode(nv.encode())
@@ -191,7 +198,9 @@ class Reply:
         resources: list[ResourceStatus] = []
         while (fields := numbered.get(len(resources))) is not None and "resource" in fields:
             resources.append(_status(fields))
-        return cls(frame.nv.get_int("error", NvType.INT16) or 0, frame.nv.get_str("errmsg"), resources)
+        nv = frame.nv
+        error = nv.get_int("error", NvType.INT16) or 0
+        return cls(error, nv.get_str("errmsg"), resources, nv.get_str("before"), nv.get_str("version"))
 
 
 _Fields = dict[str, tuple[NvType, Value]]

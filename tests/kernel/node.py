@@ -72,6 +72,8 @@ class Node:
         self.log = self.root / "hastd.log"
         self.hook_log = self.root / "hooks"
         self.hook = self.root / "hook.sh"
+        self.installation = PROJECT
+        """Where the program is that hastd is started from."""
         self.is_original = False
         """Whether its hastd speaks no more than version 2 of the protocol, from its next start on."""
         self.process: subprocess.Popen[bytes] | None = None
@@ -138,7 +140,7 @@ resource {self.resource} {{
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.hastd_command("-F", "-d"),
-                cwd=PROJECT,
+                cwd=self.installation,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -134,6 +134,29 @@ def test_a_worker_that_is_killed_takes_nobody_along(pair: Pair) -> None:
         assert name == victim or after[name]["workerpid"] == before[name]["workerpid"], name
 
 
+def test_an_upgrade_takes_all_of_them_along(pair: Pair) -> None:
+    for number, name in enumerate(OF_A):
+        write_and_read(pair.a, name, bytes([1 + number]))
+    before = details(pair.a)
+    assert pair.a.process is not None
+    pair.a.hastctl("upgrade")
+    assert pair.a.process.poll() is None
+    until_complete(pair)
+    after = details(pair.a)
+    for name in (*OF_A, *OF_B):
+        assert after[name]["workerpid"] != before[name]["workerpid"], name
+    for number, name in enumerate(OF_A):
+        with (pair.a.mountdir / name).open("rb", buffering=0) as image:
+            assert os.pread(image.fileno(), 512, MIB) == bytes([1 + number]) * 512
+        write_and_read(pair.a, name, bytes([101 + number]))
+    for node in pair.nodes:
+        node.hastctl("role", "init", "all")
+    for name in (*OF_A, *OF_B):
+        assert first_difference(data_of(pair.a, name), data_of(pair.b, name)) == ""
+    for node in pair.nodes:
+        node.stop()
+
+
 def test_a_change_of_role_of_one_resource_leaves_the_others_alone(pair: Pair) -> None:
     moved = OF_A[0]
     before = {node: details(node) for node in pair.nodes}

@@ -33,3 +33,29 @@ def test_hastd_goes_to_the_background_when_it_is_ready(make_pair: MakePair) -> N
     node.until(lambda: not node.processes(), "hastd and its worker have ended", timeout=30)
     assert not node.pidfile.exists()
     assert machine.mounts_below(node.root) == []
+
+
+def test_hastd_in_the_background_is_upgraded_with_the_options_it_was_given(make_pair: MakePair) -> None:
+    node = make_pair().a
+    node.create()
+    pidfile = node.root / "other.pid"
+    (node.root / "hastfs").symlink_to(PROJECT / "hastfs")  # what is started is found by where that happens
+    machine.run(*node.hastd_command("-P", "other.pid"), cwd=node.root, timeout=30)
+    pid = int(pidfile.read_text())
+    node.sessions.append(os.getsid(pid))
+    node.become_primary()
+    descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    for _ in range(2):
+        worker = node.fields()["workerpid"]
+        node.hastctl("upgrade")
+        assert node.fields()["workerpid"] != worker
+        assert pidfile.read_text() == f"{pid}\n"
+        assert os.readlink(f"/proc/{pid}/cwd") == "/"
+        assert "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+        node.until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= descriptors, "no descriptor is left over")
+        for standard in range(3):
+            assert os.readlink(f"/proc/{pid}/fd/{standard}") == "/dev/null"
+    os.kill(pid, signal.SIGTERM)
+    node.until(lambda: not node.processes(), "hastd and its worker have ended", timeout=30)
+    assert not pidfile.exists()
+    assert machine.mounts_below(node.root) == []

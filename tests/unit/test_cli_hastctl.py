@@ -18,6 +18,7 @@ from hastfs.cli import client as client_module
 from hastfs.cli import hastctl, hastd
 from hastfs.cli.commands import role as role_module
 from hastfs.cli.commands import status as status_module
+from hastfs.cli.commands import upgrade as upgrade_module
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.daemon import logs
@@ -220,7 +221,7 @@ def test_an_interrupted_command_ends_without_a_traceback(run: Run, monkeypatch: 
 
 
 TO_THE_DAEMON = pytest.mark.parametrize(
-    "arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",), ("reload",)]
+    "arguments", [("status",), ("list",), ("role", "primary", "test"), ("stop",), ("reload",), ("upgrade",)]
 )
 
 
@@ -347,6 +348,35 @@ def test_reload_is_silent_unless_debugging(run: Run, daemon: Daemon) -> None:
     assert daemon.requests == [Request(ControlCommand.RELOAD), Request(ControlCommand.RELOAD, force=True)]
 
 
+def test_upgrade_says_which_version_took_over_from_which(run: Run, daemon: Daemon) -> None:
+    served = [ResourceStatus("test", role="primary"), ResourceStatus("other", role="secondary")]
+    daemon.answer = lambda request: Reply(resources=served, before="0.1.0", version="0.2.0")
+    assert run("upgrade") == (0, "hastd was version 0.1.0, and is version 0.2.0 now.\n", "")
+    code, out, err = run("upgrade", "-d")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[1:] == [
+        "[DEBUG][1] [test] Served by the new version (primary).",
+        "[DEBUG][1] [other] Served by the new version (secondary).",
+    ]
+    assert daemon.requests == [Request(ControlCommand.UPGRADE)] * 2
+
+
+def test_a_resource_that_an_upgrade_lost_is_an_error(run: Run, daemon: Daemon) -> None:
+    lost = ResourceStatus("test", 71, "Resource test is not primary any more; the log says why.", role="init")
+    fine = ResourceStatus("other", role="secondary")
+    daemon.answer = lambda request: Reply(resources=[lost, fine], before="0.1.0", version="0.2.0")
+    assert run("upgrade") == (
+        71,
+        "hastd was version 0.1.0, and is version 0.2.0 now.\n",
+        "[ERROR] [test] Resource test is not primary any more; the log says why.\n",
+    )
+
+
+def test_a_refused_upgrade_says_why(run: Run, daemon: Daemon) -> None:
+    daemon.answer = lambda request: Reply(71, "hastd goes on as it is: the program is broken.")
+    assert run("upgrade") == (71, "", "[ERROR] hastd goes on as it is: the program is broken.\n")
+
+
 @pytest.mark.parametrize("code", [66, 71, 72, 75, 78])
 def test_a_refused_reload_says_why_with_the_errors_exit_code(run: Run, daemon: Daemon, code: int) -> None:
     daemon.answer = lambda request: Reply(code, "/etc/hast.conf:3: near 'sync'")
@@ -359,6 +389,7 @@ def test_a_daemon_that_does_not_answer_costs_bounded_time(
 ) -> None:
     monkeypatch.setattr(status_module, "ANSWER_WITHIN", 0.25)
     monkeypatch.setattr(role_module, "_MARGIN", -0.75)  # beside the second of the resources' timeout
+    monkeypatch.setattr(upgrade_module, "_CHANGES_WITHIN", 0.0)
     daemon.answer = lambda request: None
     code, out, err = run(*arguments)
     assert (code, out) == (71, "")

@@ -23,6 +23,7 @@ from hastfs.model import Role
         ["role", "master", "test"],
         ["stop", "test"],
         ["reload", "test"],
+        ["upgrade", "test"],
     ],
 )
 def test_a_wrong_command_line_shows_the_usage_and_is_64(arguments: list[str]) -> None:
@@ -37,6 +38,7 @@ def test_a_wrong_command_line_shows_the_usage_and_is_64(arguments: list[str]) ->
     [
         (["status", "-x"], "hastctl: invalid option -- 'x'"),
         (["status", "-f"], "hastctl: invalid option -- 'f'"),
+        (["upgrade", "-f"], "hastctl: invalid option -- 'f'"),
         (["list", "-c"], "hastctl: option requires an argument -- 'c'"),
         (["list", "--all"], "hastctl: unrecognized option '--all'"),
     ],
@@ -118,8 +120,22 @@ def test_hastd_takes_its_options() -> None:
     assert (daemon.config, daemon.debug, daemon.foreground, daemon.pidfile) == ("/x", 2, True, "/y")
 
 
+def test_hastd_is_told_what_it_inherits_by_the_program_before() -> None:
+    assert parse_hastd(["-F", "--can-inherit=7"]).can_inherit == 7
+    assert parse_hastd(["-F", "--inherit=8"]).inherit == 8
+    assert (parse_hastd([]).can_inherit, parse_hastd([]).inherit) == (None, None)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "complaint"), [(["-h"], ""), (["extra"], ""), (["-x"], "hastd: invalid option -- 'x'\n")]
+    ("arguments", "complaint"),
+    [
+        (["-h"], ""),
+        (["extra"], ""),
+        (["--inherit=all"], ""),
+        (["--can-inherit=-1"], ""),
+        (["-x"], "hastd: invalid option -- 'x'\n"),
+        (["--bequeath=7"], "hastd: unrecognized option '--bequeath'\n"),
+    ],
 )
 def test_hastds_usage_is_the_originals(arguments: list[str], complaint: str) -> None:
     with pytest.raises(UsageShown) as caught:

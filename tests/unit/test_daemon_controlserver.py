@@ -27,6 +27,8 @@ class FakeSupervisor:
         self.requests: list[Request] = []
         self.ended = trio.Event()
         self.busy = False
+        self.hanging = trio.Event()
+        self.server: ControlServer
 
     async def set_role(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -35,7 +37,7 @@ class FakeSupervisor:
     async def status(self, request: Request) -> Reply:
         self.requests.append(request)
         if request.resources == ("hangs",):
-            await trio.sleep_forever()
+            await self.hanging.wait()
         return Reply(resources=[ResourceStatus("disk", role="primary", workerpid=0)])
 
     async def reload(self, request: Request) -> Reply:
@@ -49,6 +51,16 @@ class FakeSupervisor:
         if self.busy:
             raise BusyError("hastd is stopping.")
         return Reply(resources=[ResourceStatus("disk", role="primary")])
+
+    async def upgrade(self, client: int) -> Reply:
+        """As if it worked: somebody else answers."""
+        if self.busy:
+            raise BusyError("hastd is being upgraded already.")
+        self.server.pause()
+        await self.server.alone()
+        os.write(client, b"".join(Reply(version="9.9").encode()))
+        self.server.resume()
+        return Reply()
 
     async def stop(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -64,7 +76,7 @@ class Served:
     def __init__(self, path: str) -> None:
         self.path = path
         self.supervisor = FakeSupervisor()
-        self.server = ControlServer(self.supervisor)
+        self.server = self.supervisor.server = ControlServer(self.supervisor)
         self.listener = sockets.listen_control(path)
         self._streams: list[trio.SocketStream] = []
 
@@ -207,6 +219,44 @@ async def test_a_refused_reload_says_why(served: Served) -> None:
     served.supervisor.busy = True
     reply = await served.ask(request(command=ControlCommand.RELOAD))
     assert reply == Reply(78, "/etc/hast.conf:3: near 'sync': expected async, fullsync or memsync")
+
+
+async def test_a_refused_upgrade_says_why(served: Served) -> None:
+    served.supervisor.busy = True
+    reply = await served.ask(request(command=ControlCommand.UPGRADE))
+    assert reply == Reply(75, "hastd is being upgraded already.")
+
+
+async def test_who_comes_while_the_server_pauses_is_served_later(served: Served) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    served.server.pause()
+    served.server.pause()
+    await trio.testing.wait_all_tasks_blocked()
+    stream = await served.connect()
+    await stream.send_all(request("disk"))
+    await trio.testing.wait_all_tasks_blocked()
+    assert served.supervisor.requests == []
+    served.server.resume()
+    assert await answer(stream, b"") is not None
+
+
+async def test_an_upgrade_waits_for_other_clients_and_answers_on_its_own_connection(served: Served) -> None:
+    other = await served.connect()
+    await other.send_all(request("hangs"))
+    while not served.supervisor.requests:
+        await trio.testing.wait_all_tasks_blocked()
+    asking = await served.connect()
+    answers: list[Reply | None] = []
+
+    async def ask() -> None:
+        answers.append(await answer(asking, request(command=ControlCommand.UPGRADE)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert answers == []
+        served.supervisor.hanging.set()
+    assert answers == [Reply(version="9.9")]
 
 
 async def test_the_server_moves_to_another_socket_and_still_answers_who_came_over_the_one_before(

@@ -152,3 +152,34 @@ def test_doors_that_were_opened_in_vain_are_closed_again(doors: Doors, config: C
     assert (is_open(PORT), is_open(OTHER)) == (True, False)
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(config.control)
+
+
+def test_the_doors_stay_open_under_another_program(config: Config, doors: Doors) -> None:
+    client = socket.create_connection(("127.0.0.1", PORT))
+    left = doors.bequeath(config)
+    assert (left.pidfile, left.control, left.listen) == (config.pidfile, config.control, (config.listen[0].text,))
+    for number in (left.pidfile_fd, left.control_fd, *left.listener_fds):
+        os.dup2(number, number + 500, inheritable=False)
+    moved = replace(
+        left,
+        pidfile_fd=left.pidfile_fd + 500,
+        control_fd=left.control_fd + 500,
+        listener_fds=tuple(number + 500 for number in left.listener_fds),
+    )
+    after = Doors(config, moved)
+    assert after.bequeath(config) == moved
+    for sock in (*doors.listeners, doors.control):
+        sock.close()
+    (listener,) = after.listeners
+    with client, listener.accept()[0]:
+        assert is_open(PORT)
+    with pytest.raises(SystemFailure, match="already running"):
+        Doors(config)
+    added = replace(config, listen=(*config.listen, parse(f"tcp4://127.0.0.1:{OTHER}")))
+    move(after, added)
+    assert listener in after.listeners, "it is known for what it is"
+    assert bound(after) == {("127.0.0.1", PORT), ("127.0.0.1", OTHER)}
+    after.close()
+    assert not is_open(PORT)
+    assert not os.path.exists(config.pidfile)
+    assert not os.path.exists(config.control)

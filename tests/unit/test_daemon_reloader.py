@@ -15,9 +15,11 @@ from hastfs.config.schema import Config, ResourceConfig
 from hastfs.daemon import managed, resources
 from hastfs.daemon import roles as role_module
 from hastfs.daemon.doors import Doors, Opened
+from hastfs.daemon.inheritance import InheritedDoors
 from hastfs.daemon.jobs import Job
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader, RoleLost
 from hastfs.daemon.resources import Resources
 from hastfs.daemon.supervisor import Supervisor
@@ -26,7 +28,7 @@ from hastfs.errors import BusyError, ComponentError, ConfigError, HastError, Met
 from hastfs.model import Replication, Role
 from hastfs.protocol.control import ControlCommand, Request
 from hastfs.resource.events import Notify
-from tests.daemon_fakes import CONFIG, FakeExport, FakeHooks, FakeWorker
+from tests.daemon_fakes import CONFIG, FakeExport, FakeHooks, FakeStarter, FakeWorker
 
 BROKEN = Ended("The component is locked.", 75, True)
 
@@ -59,12 +61,15 @@ class FakeDoors(Doors):
     def take(self, opened: Opened) -> None:
         self._log.append("doors taken")
 
+    def bequeath(self, config: Config) -> InheritedDoors:
+        return InheritedDoors(config.pidfile, config.control, (), 10, 11, ())
+
     def refuse(self, opened: Opened) -> None:
         self._log.append("doors refused")
 
 
 @dataclass
-class Stage:
+class Stage(FakeStarter):
     """Resources, and everything around them."""
 
     log: list[str] = field(default_factory=list)
@@ -340,7 +345,8 @@ async def test_a_daemon_that_ends_meanwhile_takes_no_new_doors(stage: Stage) -> 
 
 
 async def test_a_stopping_daemon_does_not_reload(stage: Stage) -> None:
-    supervisor = Supervisor(OLD, stage.read, stage.doors, stage, LogSettings(True, 0))
+    program = Program(("/bin/false",), "/", OLD.path)
+    supervisor = Supervisor(OLD, stage.read, stage.doors, stage, LogSettings(True, 0), program=program)
     await supervisor.stop(Request(ControlCommand.STOP))
     with pytest.raises(BusyError, match="hastd is stopping"):
         await supervisor.reload(Request(ControlCommand.RELOAD))

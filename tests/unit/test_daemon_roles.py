@@ -14,6 +14,7 @@ import trio.testing
 from hastfs.address import parse
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import managed, roles
+from hastfs.daemon.inheritance import InheritedImage, InheritedWorker
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings
@@ -24,13 +25,13 @@ from hastfs.errors import BusyError, ComponentError, DataError, HastError, Metad
 from hastfs.model import Replication, Role
 from hastfs.protocol.handshake import Joining
 from hastfs.resource.events import Event, Notify
-from tests.daemon_fakes import CONFIG, IN_ORDER, KILLED, FakeExport, FakeHooks, FakeWorker
+from tests.daemon_fakes import CONFIG, IN_ORDER, KILLED, FakeExport, FakeHooks, FakeStarter, FakeWorker
 
 BROKEN = Ended("Component /nowhere/disk is damaged.", 66, False)
 
 
 @dataclass
-class Stage:
+class Stage(FakeStarter):
     """A resource, and everything around it."""
 
     log: list[str] = field(default_factory=list)
@@ -467,6 +468,153 @@ async def test_role_changes_wait_for_one_another(stage: Stage) -> None:
     assert len(stage.hooks.fired) >= 3
 
 
+async def successor(stage: Stage, nursery: trio.Nursery) -> Stage:
+    """What another program makes of what the resource of `stage` leaves."""
+    async with stage.resource.changing, stage.resource.unchanging():
+        left = stage.resource.bequeath()
+    after = Stage(log=stage.log)
+    await nursery.start(after.resource.run)
+    if left is not None:
+        after.resource.inherit(left)
+    return after
+
+
+@pytest.fixture
+def adopted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
+    """The workers that another program finds: they can be told what to do, unlike those of `Worker.inherit`."""
+    made: list[FakeWorker] = []
+
+    def inherit(left: InheritedWorker, notify: Notify) -> FakeWorker:
+        made.append(FakeWorker(left.pid, stage.log, None, False))
+        made[-1].inherited = True
+        return made[-1]
+
+    monkeypatch.setattr(FakeWorker, "bequeath", lambda worker: InheritedWorker(worker.pid, 0, 0, True, False, False, 0))
+    monkeypatch.setattr(Worker, "inherit", inherit)
+    return made
+
+
+@pytest.fixture
+async def nursery() -> AsyncIterator[trio.Nursery]:
+    async with trio.open_nursery() as made:
+        yield made
+        made.cancel_scope.cancel()
+
+
+async def test_a_resource_without_a_role_leaves_nothing(stage: Stage) -> None:
+    assert stage.resource.bequeath() is None
+
+
+async def test_a_primary_goes_on_under_another_program_and_gets_a_worker_of_its_own(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.PRIMARY)
+    stage.log.clear()
+    after = await successor(stage, nursery)
+    assert after.resource.role is Role.PRIMARY
+    assert (await after.resource.status()).workerpid == 1
+    assert after.export.inherited == InheritedImage(99, "/dev/loop7")
+    await after.resource.renew()
+    assert stage.log == ["hand over 1", "replace with 1"]
+    assert ways_of_taking_over(after) == [(True, True)]
+    assert adopted[0].ended.is_set()
+    await after.become(Role.INIT)
+    assert stage.log[2:] == ["take away", "stop 1", "abandon"]
+    assert after.hooks.fired == ["role disk primary init"]
+
+
+async def test_a_primary_without_a_worker_gets_one_under_another_program(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    role = await stage.become_primary()
+    stage.endings = [KILLED]
+    await trio.sleep(2)
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    role.worker = None
+    after = await successor(stage, nursery)
+    await after.resource.renew()
+    assert adopted == []
+    assert ways_of_taking_over(after) == [(True, False)]
+
+
+async def test_a_worker_that_dies_under_another_program_is_replaced_there(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.PRIMARY)
+    after = await successor(stage, nursery)
+    adopted[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    await after.resource.renew()
+    assert stage.log[3:] == ["replace with 1"], "that one is fresh already"
+    assert ways_of_taking_over(after) == [(True, False)]
+
+
+async def test_a_primary_that_cannot_go_on_under_another_program_is_told_and_lost(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.PRIMARY)
+    after = await successor(stage, nursery)
+    after.endings = [BROKEN]
+    with pytest.raises(SystemFailure, match="not primary any more"):
+        await after.resource.renew()
+    assert after.resource.role is Role.INIT
+    assert after.hooks.fired == ["role disk primary init"]
+    assert stage.log[-1] == "abandon"
+
+
+async def test_a_primary_whose_new_worker_hangs_is_told_in_time(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    await stage.become(Role.PRIMARY)
+    after = await successor(stage, nursery)
+    after.hang = True
+    with pytest.raises(SystemFailure, match="has no worker that serves it within 26 s"):
+        await after.resource.renew()
+    assert after.resource.role is Role.PRIMARY
+
+
+async def test_a_secondary_goes_on_under_another_program_until_its_primary_comes_anew(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    stage.resource._split_brain = True
+    after = await successor(stage, nursery)
+    assert after.resource.role is Role.SECONDARY
+    assert (await after.resource.status()).workerpid == 1
+    await after.resource.renew()
+    assert adopted[0].ended.is_set()
+    assert (await after.resource.status()).workerpid == 0
+    await after.resource.accept_link(link())
+    assert stage.log == ["start 1", "stop 1", "start 1"]
+    assert after.notify is not None
+    after.notify(Event.SPLIT_BRAIN)
+    assert after.hooks.fired == [], "it was told by the program before"
+
+
+async def test_a_secondary_whose_primary_has_come_anew_meanwhile_keeps_that_link(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    after = await successor(stage, nursery)
+    await after.resource.accept_link(link())
+    await after.resource.renew()
+    assert stage.log == ["start 1", "stop 1", "start 1"]
+    assert not after.workers[0].ended.is_set()
+
+
+async def test_a_secondary_without_a_link_goes_on_under_another_program(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery
+) -> None:
+    await stage.become(Role.SECONDARY)
+    after = await successor(stage, nursery)
+    await after.resource.renew()
+    await after.resource.accept_link(link())
+    assert stage.log == ["start 1"]
+
+
 ASYNC = replace(CONFIG, replication=Replication.ASYNC)
 MOVED = replace(CONFIG, remote=parse("192.0.2.7"))
 
@@ -619,3 +767,10 @@ async def test_a_secondary_opens_its_component_anew(stage: Stage) -> None:
 async def test_out_of_service_there_is_nothing_to_attach(stage: Stage) -> None:
     with pytest.raises(DataError, match="role init"):
         await stage.resource.attach()
+
+
+async def test_what_goes_on_without_its_component_does_so_after_an_upgrade(stage: Stage) -> None:
+    await stage.become_primary()
+    stage.workers[0].detached = b"left"
+    left = stage.resource.bequeath()
+    assert left is not None and left.detached == b"left".hex()

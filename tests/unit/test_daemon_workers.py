@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import trio
 import trio.testing
 
 from hastfs.daemon import workerlink
+from hastfs.daemon.inheritance import InheritedWorker
 from hastfs.daemon.workerlink import (
     AskStatus,
     Configure,
@@ -36,15 +40,16 @@ STATUS = Status("complete", 4096, 2097152, 64, {"stat_write": 3})
 class FakeProcess:
     def __init__(self) -> None:
         self.pid = 4711
-        self.code = 0
+        self.pidfd: int | None = None
+        self.code: int | None = 0
         self.ended = trio.Event()
         self.killed = self.closed = False
 
-    async def wait(self) -> int:
+    async def wait(self) -> int | None:
         await self.ended.wait()
         return self.code
 
-    def end(self, code: int = 0) -> None:
+    def end(self, code: int | None = 0) -> None:
         if not self.ended.is_set():
             self.code = code
             self.ended.set()
@@ -76,7 +81,7 @@ class Pair:
         for report in reports:
             self.link.send(report)
 
-    def exit(self, code: int = 0) -> None:
+    def exit(self, code: int | None = 0) -> None:
         self.link.close()
         self.process.end(code)
 
@@ -284,6 +289,67 @@ async def test_a_worker_that_dies_after_it_handed_over_left_no_request_unanswere
 async def test_a_worker_that_does_not_hand_over_is_killed(pair: Pair, autojump_clock: trio.testing.MockClock) -> None:
     ended = await pair.worker.hand_over(5.0)
     assert (ended.exit_code, ended.handed_over) == (-9, False)
+
+
+async def test_a_worker_whose_end_nobody_can_know_ended_as_it_was_told(pair: Pair) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pair.worker.stop, 5.0)
+        await pair.expect(Stop())
+        pair.exit(None)
+    assert pair.worker.outcome.in_order
+
+
+async def test_a_worker_whose_end_nobody_can_know_and_who_was_not_told_to_end_died(pair: Pair) -> None:
+    pair.exit(None)
+    await pair.worker.ended.wait()
+    assert pair.worker.outcome == Ended("Worker process ended, without a word.", 70, True)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+async def test_a_worker_goes_on_under_another_program(sleeper: subprocess.Popen[bytes]) -> None:
+    """Its process is a real one here: it is known by its pidfd."""
+    events: list[Event] = []
+    ours, theirs = workerlink.socketpair()
+    left = InheritedWorker(
+        sleeper.pid, os.pidfd_open(sleeper.pid), ours.detach(), ready=True, connected=True, syncing=True, asked=6
+    )
+    worker = Worker.inherit(left, events.append)
+    assert worker.bequeath() == left
+    with theirs:
+        link = LinkEnd(theirs)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.run)
+            await worker.wait_ready()
+            nursery.start_soon(worker.status)
+            assert await link.receive() == AskStatus(7)
+            link.send(StatusAnswer(7, STATUS.as_dict()))
+            link.send(Happened("syncdone"))
+            nursery.start_soon(worker.hand_over, 60.0)
+            assert await link.receive() == HandOver()
+            link.send(HandedOver())
+            sleeper.kill()
+        link.close()
+    assert worker.outcome == Ended("Worker process exited gracefully.", 0, False, handed_over=True)
+    assert events == [Event.SYNCDONE, Event.DISCONNECT]
+    assert worker.bequeath() is None
+
+
+async def test_a_worker_that_is_not_ready_is_not_ready_under_another_program_either(pair: Pair) -> None:
+    assert pair.worker.bequeath() is None, "without a pidfd there is nothing to go on with"
+    pair.process.pidfd = 77
+    before = pair.worker.bequeath()
+    assert before is not None
+    assert (before.pid, before.pidfd, before.ready, before.connected, before.asked) == (4711, 77, False, False, 0)
+    pair.say(Ready(), Happened("connect"))
+    await pair.worker.wait_ready()
+    await trio.testing.wait_all_tasks_blocked()
+    assert pair.worker.bequeath() == replace(before, ready=True, connected=True)
 
 
 async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(

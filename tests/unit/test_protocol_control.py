@@ -67,6 +67,7 @@ def frame_of(*fields: tuple[str, NvType, Value]) -> Frame:
         Request(ControlCommand.STATUS, resources=(ALL,)),
         Request(ControlCommand.SETROLE, Role.SECONDARY, force=True, resources=("a", "b", "c")),
         Request(ControlCommand.STOP),
+        Request(ControlCommand.UPGRADE),
     ],
 )
 def test_requests_arrive_as_they_were_sent(request_: Request) -> None:
@@ -98,6 +99,11 @@ def test_our_own_statistics_follow_the_original_s() -> None:
 
 def test_an_error_of_the_whole_request_comes_with_its_reason() -> None:
     reply = Reply(error=75, errmsg="The daemon is stopping.")
+    assert Reply.decode(received(reply.encode())) == reply
+
+
+def test_the_versions_before_and_after_an_upgrade_arrive() -> None:
+    reply = Reply(resources=[ResourceStatus("disk", role="primary")], before="0.1.0", version="0.2.0")
     assert Reply.decode(received(reply.encode())) == reply
 
 
