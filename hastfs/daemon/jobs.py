@@ -63,6 +63,10 @@ class SecondaryJob:
 Job: TypeAlias = PrimaryJob | SecondaryJob
 
 
+def do_nothing(_: None) -> None:
+    """The entry of a process that only shows that processes can be started."""
+
+
 def work(job: Job) -> None:
     """The worker process's entry."""
     importlib.import_module(WORKER_MODULE).main(job)

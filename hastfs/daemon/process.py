@@ -20,7 +20,7 @@ from typing import TypeVar
 import trio
 
 from hastfs.daemon import forker, jobs
-from hastfs.daemon.jobs import WORKER_MODULE
+from hastfs.daemon.jobs import WORKER_MODULE, do_nothing
 from hastfs.errors import SystemFailure, plain
 
 _REAPED_WITHIN = 5.0  # Seconds; the forker tells an exit status as soon as it has collected it.
@@ -37,13 +37,13 @@ class WorkerProcess:
     def __init__(self, pid: int, pidfd: int, status: socket.socket) -> None:
         """`status`: where the forker tells how the process ended."""
         self.pid = pid
-        self._pidfd = pidfd
+        self.pidfd = pidfd
         self._status = status
         self._code: int | None = None
 
     async def wait(self) -> int:
         """Waits for the process's end; its exit code, or minus the signal that killed it, as in subprocess."""
-        await trio.lowlevel.wait_readable(self._pidfd)
+        await trio.lowlevel.wait_readable(self.pidfd)
         with trio.move_on_after(_REAPED_WITHIN):
             await trio.lowlevel.wait_readable(self._status)
         if self._code is None:
@@ -61,11 +61,11 @@ class WorkerProcess:
     def kill(self) -> None:
         """SIGKILL; nothing happens if it has ended."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
     def close(self) -> None:
         """Gives up the descriptors; once, after the end."""
-        os.close(self._pidfd)
+        os.close(self.pidfd)
         self._status.close()
 
 
@@ -78,13 +78,24 @@ class ProcessStarter:
         self._launch()
 
     @property
-    def pid(self) -> int:
-        """The forker's."""
-        return self._forker.pid
+    def helpers(self) -> list[int]:
+        """Processes of ours besides the workers: the forker. They end when what is `kept` is closed."""
+        return [self._forker.pid]
+
+    @property
+    def kept(self) -> list[int]:
+        """Descriptors that must stay open as long as workers are to go on without us."""
+        return [self._requests.fileno()]
 
     def close(self) -> None:
         self._requests.close()
         self._forker.wait()
+
+    async def warm_up(self) -> None:
+        """Returns when the imports are done, and workers start at once. SystemFailure if none can be started."""
+        process = await self.start(do_nothing, None)
+        await process.wait()
+        process.close()
 
     async def start(self, target: Callable[[_Argument], None], argument: _Argument) -> WorkerProcess:
         """Runs `target(argument)` in a new process. SystemFailure if there cannot be one."""
