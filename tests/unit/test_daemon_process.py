@@ -68,7 +68,7 @@ async def test_a_worker_has_nothing_open_that_it_was_not_given(starter: ProcessS
         ours = os.readlink(f"/proc/self/fd/{listener.fileno()}")
         assert ours in open_files(os.getpid())
         assert ours not in open_files(process.pid)
-        assert ours not in open_files(starter.pid)
+        assert ours not in open_files(starter.helpers[0])
         process.kill()
         await process.wait()
         process.close()
@@ -85,12 +85,12 @@ async def test_a_descriptor_that_is_handed_over_is_the_same_open_file(starter: P
 
 
 async def test_the_forker_does_not_mind_signals_meant_for_hastd(starter: ProcessStarter) -> None:
-    server = starter.pid
+    server = starter.helpers[0]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(server, number)
     process = await starter.start(sys.exit, 3)
     assert await process.wait() == 3
-    assert starter.pid == server
+    assert starter.helpers[0] == server
     process.close()
 
 
@@ -118,12 +118,12 @@ def say_type(there: socket.socket) -> None:
 
 async def test_a_forker_that_was_killed_is_replaced(starter: ProcessStarter) -> None:
     running = await starter.start(time.sleep, 100)
-    before = starter.pid
+    before = starter.helpers[0]
     os.kill(before, signal.SIGKILL)
     await trio.to_thread.run_sync(os.waitid, os.P_PID, before, os.WEXITED | os.WNOWAIT)
     process = await starter.start(sys.exit, 4)
     assert await process.wait() == 4
-    assert starter.pid != before
+    assert starter.helpers[0] != before
     process.close()
     running.kill()
     assert await running.wait() == -signal.SIGKILL
@@ -162,5 +162,26 @@ async def test_the_starter_leaves_nothing_behind(tmp_path: Path, monkeypatch: py
         assert await process.wait() == 0
         process.close()
         assert os.listdir(tmp_path) == []
-        server = starter.pid
+        server = starter.helpers[0]
     assert str(server) not in os.listdir("/proc")
+
+
+async def test_one_that_is_warm_starts_processes_at_once() -> None:
+    with contextlib.closing(ProcessStarter("hastfs.daemon.workerlink")) as starter:
+        await starter.warm_up()
+        assert len(starter.helpers) == len(starter.kept) == 1
+
+
+async def test_processes_go_on_without_us_as_long_as_what_is_kept_is_open() -> None:
+    starter = ProcessStarter("hastfs.daemon.workerlink")
+    process = await starter.start(time.sleep, 100)
+    kept = [os.dup(fd) for fd in starter.kept]
+    with trio.move_on_after(0.2) as scope:
+        await trio.to_thread.run_sync(starter.close, abandon_on_cancel=True)
+    assert scope.cancelled_caught, "the forker has ended"
+    assert str(process.pid) in os.listdir("/proc")
+    for fd in kept:
+        os.close(fd)
+    with trio.fail_after(10):
+        await process.wait()
+    process.close()
