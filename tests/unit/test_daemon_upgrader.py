@@ -17,6 +17,7 @@ import trio.testing
 
 from hastfs import __version__
 from hastfs.daemon import managed, resources
+from hastfs.daemon import roles as role_module
 from hastfs.daemon.adopted import reap
 from hastfs.daemon.controlserver import ControlServer
 from hastfs.daemon.inheritance import Inheritance, InheritedWorker
@@ -132,6 +133,8 @@ async def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
     path.write_text("resource one {}")
     made.begin(str(path))
     monkeypatch.setattr(managed, "read_metadata", made.read_metadata)
+    monkeypatch.setattr(managed, "open_component", made.open_component)
+    monkeypatch.setattr(role_module, "_MOMENT", 0.0)
     monkeypatch.setattr(resources, "Export", made.export)
     monkeypatch.setattr(FakeWorker, "bequeath", lambda worker: InheritedWorker(worker.pid, 0, 0, True, False, False, 0))
 
