@@ -44,6 +44,7 @@ class FakeWorker(Worker):
         self.outcome = IN_ORDER
         self.served = 0.0
         self.detached: bytes | None = None
+        self.connected = True
         self.inherited = False
         self.configs: list[ResourceConfig] = []
         """What it was told after the start."""

@@ -39,6 +39,8 @@ class PrimaryJob:
     """A worker served this descriptor before."""
     in_order: bool
     """It left no request unanswered."""
+    alone: bool = False
+    """It had no link to the other node."""
     detached: bytes | None = None
     """It had parted with its component and left this metadata (hastfs.resource.detaching)."""
     attaching: bool = False

@@ -148,6 +148,7 @@ class PrimaryRole:
                 force,
                 taking_over,
                 self._in_order,
+                taking_over and self.worker is not None and not self.worker.connected,
                 self._detached,
                 self._attaching,
             )

@@ -165,7 +165,7 @@ def _detached(link: LinkEnd, metadata: Metadata) -> None:
 async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     notify = partial(_notify, link)
     async with trio.open_nursery() as nursery:
-        run = partial(primary.run, job.config, opened, force=job.force, taking_over=job.taking_over)
+        run = partial(primary.run, job.config, opened, force=job.force, taking_over=job.taking_over, alone=job.alone)
         volume = await nursery.start(partial(run, notify=notify, detached=partial(_detached, link)))
         engine.works(volume)
         async with trio.open_nursery() as lane:

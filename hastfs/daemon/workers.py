@@ -108,7 +108,7 @@ class Worker:
         self._link = link
         self._notify = notify
         self._ready = trio.Event()
-        self._connected = self._syncing = False  # by what the worker told of events
+        self.connected = self._syncing = False  # by what the worker told of events, last
         self._failed: Failed | None = None
         self._handed_over = False
         self.detached: bytes | None = None
@@ -122,7 +122,7 @@ class Worker:
         """One that goes on under another program than it was started by."""
         worker = cls(AdoptedProcess(left.pid, left.pidfd), LinkEnd(socket.socket(fileno=left.link)), notify)
         worker.inherited = True
-        worker._connected, worker._syncing, worker._asked = left.connected, left.syncing, left.asked
+        worker.connected, worker._syncing, worker._asked = left.connected, left.syncing, left.asked
         if left.ready:
             worker._ready_at = trio.current_time()
             worker._ready.set()
@@ -133,7 +133,7 @@ class Worker:
         pidfd, link = self._process.pidfd, self._link.fileno()
         if self.ended.is_set() or pidfd is None or link < 0:
             return None
-        return InheritedWorker(self.pid, pidfd, link, self._ready.is_set(), self._connected, self._syncing, self._asked)
+        return InheritedWorker(self.pid, pidfd, link, self._ready.is_set(), self.connected, self._syncing, self._asked)
 
     async def run(self) -> None:
         """Returns when the process has ended. If cancelled, kills it."""
@@ -196,7 +196,7 @@ class Worker:
     def _happened(self, event: Event) -> None:
         match event:
             case Event.CONNECT | Event.DISCONNECT:
-                self._connected = event is Event.CONNECT
+                self.connected = event is Event.CONNECT
             case Event.SYNCSTART | Event.SYNCDONE | Event.SYNCINTR:
                 self._syncing = event is Event.SYNCSTART
         self._notify(event)
@@ -205,7 +205,7 @@ class Worker:
         """A worker that is killed cannot say itself that its link is gone."""
         if self._syncing:
             self._notify(Event.SYNCINTR)
-        if self._connected:
+        if self.connected:
             self._notify(Event.DISCONNECT)
 
     def _answer(self, number: int, answer: Status | Configured) -> None:

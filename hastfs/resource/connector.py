@@ -41,13 +41,17 @@ _LARGEST_MAP = 16 << 20
 class Connector:
     """The one task that makes links, to where `make_dial` says that the replica's configuration leads."""
 
-    def __init__(self, replica: Replica, make_dial: MakeDial, notify: Notify, *, force: bool) -> None:
+    def __init__(
+        self, replica: Replica, make_dial: MakeDial, notify: Notify, *, force: bool, patient: bool = True
+    ) -> None:
+        """`patient`: the other node is given a moment to answer before this one starts without it."""
         self._replica = replica
         self._make_dial = make_dial
         self._linking = trio.CancelScope()
         self._peer = "none"
         self._notify = notify
         self._force = force
+        self._patient = patient
         self._reported = ""
         self._settled = False
         self._delay = FIRST_DELAY
@@ -62,6 +66,8 @@ class Connector:
         Raises BusyError if the other node still is primary `timeout` seconds later.
         """
         self._task_status = task_status
+        if not self._patient:
+            self._settle()
         patience = trio.current_time() + self._config.timeout
         while True:
             with trio.CancelScope() as self._linking:

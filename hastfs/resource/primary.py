@@ -195,11 +195,14 @@ async def run(
     *,
     force: bool,
     taking_over: bool,
+    alone: bool,
     notify: Notify,
     detached: Callable[[Metadata], None],
     task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the resource as primary until `Primary.stop`; closes the component.
+
+    `alone`: taking over, from one that had no link: applications are not to wait for an answer that may not come.
 
     Raises ComponentError (it cannot be used any more), BusyError (the other node is still primary), DataError (its data
     is inconsistent, the other node away, and neither `force` nor `taking_over` is given).
@@ -208,7 +211,7 @@ async def run(
     try:
         primary = Primary(config, component, opened.metadata, opened.ondisk_map, detached=opened.detached)
         # Taking over, this node is primary already: applications must not wait for another primary to step down.
-        connector = Connector(primary, dialer, notify, force=force or taking_over)
+        connector = Connector(primary, dialer, notify, force=force or taking_over, patient=not alone)
         await primary.serve(connector, force=force, taking_over=taking_over, detached=detached, task_status=task_status)
     finally:
         component.close()

@@ -774,3 +774,15 @@ async def test_what_goes_on_without_its_component_does_so_after_an_upgrade(stage
     stage.workers[0].detached = b"left"
     left = stage.resource.bequeath()
     assert left is not None and left.detached == b"left".hex()
+
+
+async def test_the_successor_of_a_worker_without_a_link_waits_for_nobody(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    await stage.become_primary()
+    for connected in (True, False):
+        await trio.sleep(5)
+        stage.workers[-1].connected = connected
+        stage.workers[-1].end(KILLED)
+        await trio.testing.wait_all_tasks_blocked()
+    assert [job.alone for job in stage.jobs if isinstance(job, PrimaryJob)] == [False, False, True]
