@@ -137,6 +137,7 @@ def decode(data: bytes) -> Inheritance:
         inheritance = _build(Inheritance, plain)
         for resource in inheritance.resources:
             Role.from_word(resource.role)
+            bytes.fromhex(resource.detached or "")
     except (TypeError, ValueError) as error:
         raise DataError(f"What hastd leaves to its successor is damaged: {error}.") from error
     return inheritance

@@ -125,7 +125,7 @@ def _role(nv: Nv) -> Role:
 class ResourceStatus:
     """What a reply says of one resource; None: not said. `error` 0 is no error, `errmsg` (ours) explains another.
 
-    In the answers to SETROLE and ATTACH `role` is the one the resource had before. `dirty` in bytes.
+    In the answer to SETROLE `role` is the one the resource had before. `dirty` in bytes.
     """
 
     resource: str

@@ -121,7 +121,7 @@ def test_a_disk_that_is_pulled_out_is_replaced_by_a_new_one(pair: Pair, disk: Fa
     mounted, replacement = pair.root / "mounted", pair.root / "replacement"
     mounted.mkdir()
     device = run("losetup", "-f", "--show", pair.a.image).stdout.strip()
-    with contextlib.ExitStack() as cleaning:
+    with contextlib.ExitStack() as last, contextlib.ExitStack() as cleaning:
         cleaning.callback(run, "losetup", "-d", device)
         run("mkfs.ext4", "-q", device)
         run("mount", device, mounted)
@@ -141,14 +141,14 @@ def test_a_disk_that_is_pulled_out_is_replaced_by_a_new_one(pair: Pair, disk: Fa
         replacement.touch()
         os.truncate(replacement, SIZE)
         run("mount", "--bind", replacement, disk.component)
-        cleaning.callback(run, "umount", "-l", disk.component)
+        last.callback(run, "umount", "-l", disk.component)
         pair.a.create()
         attach(pair)
         assert (mounted / "file").read_text().split() == [str(number) for number in range(60)]
-    run("e2fsck", "-fn", pair.a.image)
-    pair.rest()
-    pair.a.component = replacement
-    pair.assert_equal()
+        cleaning.close()
+        run("e2fsck", "-fn", pair.a.image)
+        pair.rest()
+        pair.assert_equal()
 
 
 def test_a_worker_that_dies_without_its_component_is_followed_by_one_without(pair: Pair, disk: FailingDisk) -> None:
@@ -160,6 +160,22 @@ def test_a_worker_that_dies_without_its_component_is_followed_by_one_without(pai
     assert read(pair.a, 4 * MIB, MIB) == data
     write(pair.a, data, at=8 * MIB)
     pair.a.until_status("detached")
+
+
+def test_a_hastd_that_is_upgraded_goes_on_without_the_component_and_gets_it_back(pair: Pair, disk: FailingDisk) -> None:
+    disk.fail("write", "flush")
+    data = os.urandom(MIB)
+    write(pair.a, data, at=4 * MIB)
+    pair.a.until_status("detached")
+    for _ in range(2):
+        pair.a.hastctl("upgrade")
+        pair.a.until_status("detached")
+        assert read(pair.a, 4 * MIB, MIB) == data
+        write(pair.a, data, at=8 * MIB)
+    disk.heal()
+    attach(pair)
+    pair.rest()
+    pair.assert_equal()
 
 
 def test_the_other_node_takes_over(pair: Pair, disk: FailingDisk) -> None:
