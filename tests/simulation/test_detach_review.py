@@ -412,3 +412,25 @@ async def test_being_alone_is_put_on_record_later_if_the_disk_refused_it_at_firs
         assert await a.write(0, BLOCK) == errno.EIO
         await joined_again(a, b)
         await until(lambda: a.events[-1] == "syncdone")
+
+
+class Unlucky(random.Random):
+    def random(self) -> float:
+        return 1.0  # no sector survives
+
+
+@pytest.mark.xfail(strict=True, reason="the primary cannot know yet that the other node lost what its cache had")
+async def test_the_only_copy_loses_what_its_cache_had_and_the_next_flush_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        a.disk.failing["write"] = errno.EIO
+        assert await a.write(0, BLOCK) == 0
+        assert await a.flush() == 0
+        assert await a.write(EXTENT, OTHER) == 0
+        await b.crash()
+        b.disk.lose_power(Unlucky())
+        b.become_secondary()
+        await until(lambda: linked(a))
+        assert await a.flush() != 0 or await a.read(EXTENT, EXTENT) == OTHER
