@@ -35,6 +35,7 @@ class Alone:
         self._waiting: list[Done] = []
         self._recorded = False
         self._ended = False
+        self._complaint = ""
         self.wanted = False
         """Whether something was written in this stint that the other node does not have."""
 
@@ -57,9 +58,10 @@ class Alone:
     def new_stint(self) -> bool:
         """The nodes are about to be told that they are the same: what is written alone from now on is recorded anew.
 
-        False, and nothing changes, while something of this stint is still to be recorded.
+        False, and nothing changes, while something of this stint is still to be recorded. That is tried again now.
         """
         if self.wanted and not self._recorded:
+            self._wakeup.set()
             return False
         self.wanted = self._recorded = False
         return True
@@ -87,8 +89,11 @@ class Alone:
         try:
             await self._metastore.revise(_diverged)
         except ComponentError as error:
-            log.error("%s", error)
+            if str(error) != self._complaint:
+                log.error("%s", error)
+            self._complaint = str(error)
             return errno.EIO
+        self._complaint = ""
         return 0
 
 

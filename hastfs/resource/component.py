@@ -209,7 +209,12 @@ class FileComponent:
             position += length
 
     def flush(self, done: Done) -> None:
-        self._pool.submit(lambda: os.fdatasync(self._fd), lambda result: _finish(result, done))
+        self._pool.submit(self._flush, lambda result: _finish(result, done))
+
+    def _flush(self) -> None:
+        if self._fd < 0:  # let go of; fdatasync itself would raise ValueError
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        os.fdatasync(self._fd)
 
     def next_data(self, offset: int) -> int:
         end = self._base + self.layout.datasize

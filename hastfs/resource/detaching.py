@@ -58,7 +58,7 @@ class Detacher:
         replica = self._replica
         if replica.link is None or replica.link.version < STATE_SINCE:
             return False
-        return replica.stale or replica.map.in_sync
+        return replica.stale or (replica.map.in_sync and not replica.alone.wanted)
 
     async def run(self) -> None:
         """Parts with the component when asked to; runs for ever."""
@@ -66,7 +66,8 @@ class Detacher:
             while True:
                 await self._wakeup.wait()
                 while self._asked:
-                    again = await self._detach(nursery)
+                    async with self._replica.deciding:
+                        again = await self._detach(nursery)
                     asked, self._asked = self._asked, []
                     for answer in asked:
                         answer(again)

@@ -125,6 +125,8 @@ class Metastore:
 
     async def _write_pages(self) -> int:
         waiting, self._waiting = self._waiting, []
+        if self._detached:  # while it waited for its turn: the component does not answer any more
+            return 0
         pages = self.activemap.changed_pages()
         size = self._component.layout.mapsize
         error = 0

@@ -68,7 +68,10 @@ class Read:
             read_remotely(replica, self._offset, self._length, self._fallback_done)
 
     def _fallback_done(self, error: int, data: Buffer) -> None:
-        self._done(errno.EIO if error else 0, data)
+        if error and self._replica.detached:  # meanwhile: the other node is worth waiting for
+            self.issue()
+        else:
+            self._done(errno.EIO if error else 0, data)
 
     def _remote_done(self, error: int, data: Buffer) -> None:
         if error == errno.ENOTCONN:

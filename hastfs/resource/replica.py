@@ -80,6 +80,8 @@ class Replica:
         self.link: Link | None = None
         self.stale = metadata.consistency is Consistency.INCONSISTENT
         """The local copy is being, or is to be, brought up to date from the other node."""
+        self.deciding = trio.Lock()
+        """Held by whoever agrees with the other node on what it has: the same as this one, or the only copy."""
         self.detaching = False
         """The other node is being told that its copy is the only one."""
         self.detached = detached

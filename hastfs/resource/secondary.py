@@ -223,13 +223,19 @@ class Secondary:
         self._map.forget()
         await self._metastore.write_cleaned()
 
-    def _locked(self, request: Request, start: Callable[[Done], None]) -> None:
-        """Starts a change of the request's range when nothing that overlaps is under way; replies when it is done."""
+    def _locked(self, request: Request, start: Callable[[Done], None], kept: int = 0) -> None:
+        """Starts a change of the request's range when nothing that overlaps is under way; replies when it is done.
+
+        `kept`: bytes of it that are in memory until then.
+        """
         self._changing += 1
+        self._waiting += kept
         mapped = self._mapped if self._is_only_copy else _at_once
 
         def granted(held: Range) -> None:
             def done(error: int) -> None:
+                if kept:
+                    self._no_longer_waiting(kept)
                 self._ranges.release(held)
                 if error:
                     self._own_up_to(request, error)
@@ -285,13 +291,7 @@ class Secondary:
         if self._is_only_copy or self._ranges.is_taken(offset, offset + length):
             data, kept = bytes(data), length  # it has to wait, the receive buffer does not
         content = data
-        self._waiting += kept
-
-        def write(done: Done) -> None:
-            self._no_longer_waiting(kept)
-            self._component.write(offset, content, done)
-
-        self._locked(request, write)
+        self._locked(request, lambda done: self._component.write(offset, content, done), kept)
 
     def _no_longer_waiting(self, length: int) -> None:
         self._waiting -= length
@@ -371,8 +371,9 @@ class Secondary:
         """The primary lost its component. This data is not what it was any more, and on record as such (promise 5)."""
         metadata = self._metastore.metadata
         assert request.state is not None
-        if metadata.consistency is not Consistency.CONSISTENT:
-            log.error("The primary's component failed, but this one is in the middle of a resync.")
+        gap = self._gap and not self._is_source
+        if gap or metadata.consistency is not Consistency.CONSISTENT:
+            log.error("The primary's component failed, but this one lacks something, too.")
             self._reply(request.seq, errno.EIO)
             return
         await self._metastore.update(generations=request.state.generations, localcnt=metadata.localcnt + 1)

@@ -8,7 +8,6 @@ between the two leaves a node that knows more than it needs, never one that know
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -175,13 +174,14 @@ class Synchronizer:
         # Without a resync and without a write that is not proven flushed, there is nothing a flush could prove.
         if (self._running or replica.map.unproven) and await finished(partial(flush_now, replica)):
             return False
-        if not self._is_equal() or not replica.alone.new_stint():
-            return False
-        try:
-            agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
-        except ComponentError as error:
-            replica.rescue(str(error), lambda again: None)
-            return False
+        async with replica.deciding:
+            if not self._is_equal() or not replica.alone.new_stint():
+                return False
+            try:
+                agreed = await (self._agree_as_target() if replica.stale else self._agree_as_source())
+            except ComponentError as error:
+                replica.rescue(str(error), lambda again: None)
+                return False
         if agreed:
             self.agreed = True
             if self._running:
@@ -213,8 +213,6 @@ class Synchronizer:
         return not await self._tell(target)
 
     async def _tell(self, target: Generations) -> int:
-        if self._replica.detaching:  # by now the other node has a line of its own
-            return errno.ENODEV
         return await self._asked(lambda done: self._link.state(Consistency.CONSISTENT, target, done))
 
     async def _asked(self, start: Callable[[Done], None]) -> int:

@@ -184,8 +184,12 @@ class Write:
 
     def _advance(self, *, local_done: bool) -> None:
         if self._legs == 0:
+            replica = self._replica
             if self._local_error and self._remote_error in (0, errno.ENOTCONN):
-                self._replica.rescue(self._replica.unable("write to", self._local_error), self._rescued)
+                replica.rescue(replica.unable("write to", self._local_error), self._rescued)
+            elif replica.detaching and self._link is not replica.link:
+                # Only the local copy has it, and that may be about to go: it waits for how that ends.
+                replica.rescue("", self._rescued)
             else:
                 self._finish()
         elif local_done and not self._acknowledged and not self._local_error and self._may_acknowledge_early():
@@ -194,7 +198,7 @@ class Write:
     def _may_acknowledge_early(self) -> bool:
         """The local copy is written, the other node's reply is still to come."""
         replica = self._replica
-        if replica.stale or self._link is None or self._link.unanswered > MAX_UNANSWERED:
+        if replica.stale or replica.detaching or self._link is None or self._link.unanswered > MAX_UNANSWERED:
             return False
         return replica.replication is Replication.ASYNC or (
             replica.replication is Replication.MEMSYNC and self._received
@@ -214,7 +218,7 @@ class Write:
         linked = self._link is not None and self._link is replica.link
         if replica.stale and not linked and not self._local_error:
             # The other node has the good copy; without it, this write is as good as not written. Do it again.
-            self.issue()
+            self._rescued(True)
             return
         done = linked and not self._remote_error and not self._local_error
         replica.map.end_write(self._first, self._last, replicated=done and not replica.detached)

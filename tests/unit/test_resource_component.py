@@ -7,10 +7,12 @@ import os
 import resource
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trio
 
 from hastfs.errors import BusyError, ComponentError
 from hastfs.ondisk.layout import Layout
@@ -192,3 +194,21 @@ async def test_what_is_in_memory_is_read_at_once(path: str) -> None:
     component.read(0, 4096, lambda error, data: answers.append(bytes(data)))
     assert answers == [BLOCK], "no thread, no wait"
     component.close()
+
+
+async def test_what_waits_for_a_thread_when_it_is_let_go_of_is_answered_with_an_error(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component = opened(path)
+    held, errors = threading.Event(), list[int]()
+    flush = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda fd: held.wait(10) and flush(fd))
+    for _ in range(8):
+        component.flush(errors.append)
+    close = component.let_go()
+    held.set()
+    await trio.to_thread.run_sync(close)
+    with trio.fail_after(10):
+        while len(errors) < 8:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+    assert errno.EBADF in errors
