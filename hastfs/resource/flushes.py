@@ -107,8 +107,8 @@ class Flush:
             self.issue()
             replica.submit()
         else:
-            if self._patient and not replica.map.in_sync:
-                # Since a crash nobody knows what of it only this node has. Whatever it is, from now on it counts.
+            if self._patient and replica.link is None:
+                # What the nodes had in their caches at a crash may be here only. Whatever it is, from now on it counts.
                 replica.alone.want()
             replica.alone.when_recorded(self._end)
 

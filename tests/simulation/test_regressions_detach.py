@@ -76,6 +76,23 @@ async def test_a_flush_alone_after_a_crash_counts(autojump_clock: trio.testing.M
         assert a.disk.data[:EXTENT] == BLOCK
 
 
+async def test_a_flush_alone_after_a_takeover_counts(autojump_clock: trio.testing.MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        assert await a.write(0, BLOCK) == 0
+        await a.crash()
+        a.disk.lose_power(NothingSurvives())
+        assert a.disk.data[:EXTENT] == bytes(EXTENT)
+        await b.crash()
+        await b.become_primary()
+        assert await b.flush() == 0
+        await b.crash()
+        b.become_secondary()
+        await a.become_primary()
+        await until(lambda: agreed(a, b))
+        assert await a.read(0, EXTENT) == BLOCK
+
+
 async def test_the_only_copy_comes_and_goes_and_requests_are_answered(autojump_clock: trio.testing.MockClock) -> None:
     """A link that is lost again at once must not begin their time anew."""
     async with pair() as (a, b):
