@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 
+import pytest
 import trio
 import trio.testing
 
@@ -126,3 +127,25 @@ async def test_what_cannot_be_read_is_asked_for_also_when_a_write_detached_meanw
         a.primary.submit()
         await until(lambda: bool(got))
         assert (errors, got) == ([0], [OTHER])
+
+
+@pytest.mark.parametrize("step", [x / 4 for x in range(12)])
+async def test_the_other_node_keeps_the_map_also_on_a_link_made_before_the_component_was_given_up(
+    autojump_clock: trio.testing.MockClock, step: float
+) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        a.disk.latency["durable"] = 4
+        a.disk.failing["write"] = errno.EIO
+        errors: list[int] = []
+        assert a.primary is not None
+        a.primary.write(EXTENT, BLOCK, errors.append)
+        a.primary.submit()
+        await until(lambda: a.primary is not None and a.primary.detaching)
+        b.disk.latency["durable"] = 0.5
+        await trio.sleep(1 + step)
+        a.cut()
+        await until(lambda: errors == [0])
+        assert a.primary.detached
+        assert await a.write(7 * EXTENT, BLOCK) == 0
+        assert int.from_bytes(b.disk.map, "little") >> 7 & 1
