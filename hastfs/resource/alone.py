@@ -34,6 +34,7 @@ class Alone:
         self._wakeup = Wakeup()
         self._waiting: list[Done] = []
         self._recorded = False
+        self._failed = False  # the last attempt to record it, and nobody has asked for another since
         self._ended = False
         self._complaint = ""
         self.wanted = False
@@ -43,7 +44,7 @@ class Alone:
         """Something was written, or may turn out to have been written, here only."""
         if not self.wanted:
             self.wanted = True
-            self._wakeup.set()
+            self._try()
 
     def when_recorded(self, done: Done) -> None:
         """Calls `done(0)` when nothing is left to be recorded, `done(errno)` if that fails."""
@@ -53,15 +54,19 @@ class Alone:
             done(errno.EIO)
         else:
             self._waiting.append(done)
-            self._wakeup.set()
+            self._try()
+
+    def _try(self) -> None:
+        self._failed = False
+        self._wakeup.set()
 
     def new_stint(self) -> bool:
         """The nodes are about to be told that they are the same: what is written alone from now on is recorded anew.
 
-        False, and nothing changes, while something of this stint is still to be recorded. That is tried again now.
+        False, and nothing changes, while something of this stint is being recorded. What could not be recorded was not
+        acknowledged, or is on both nodes by now: it needs no record any more.
         """
-        if self.wanted and not self._recorded:
-            self._wakeup.set()
+        if self.wanted and not self._recorded and not self._failed:
             return False
         self.wanted = self._recorded = False
         return True
@@ -73,8 +78,9 @@ class Alone:
                 await self._wakeup.wait()
                 error = 0
                 if self.wanted and not self._recorded:
+                    self._failed = False
                     error = await self._record()
-                    self._recorded = not error
+                    self._recorded, self._failed = not error, bool(error)
                 self._answer(error)
         finally:
             self._ended = True

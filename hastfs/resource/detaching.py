@@ -87,7 +87,7 @@ class Detacher:
         nursery.start_soon(self._mark_outdated)
         with trio.move_on_after(replica.config.timeout):
             await self._marked.wait()
-        self._part(nursery, line)
+        self._part(nursery, link, line)
         return True
 
     def _line(self, link: Link) -> Generations:
@@ -120,7 +120,7 @@ class Detacher:
             log.warning("%s It looks complete, and is not.", error)
         self._marked.set()
 
-    def _part(self, nursery: trio.Nursery, line: Generations) -> None:
+    def _part(self, nursery: trio.Nursery, told: Link, line: Generations) -> None:
         replica = self._replica
         log.error(
             "%s is detached. The other node has all the data, and the resource goes on with it alone. When the disk is "
@@ -130,5 +130,7 @@ class Detacher:
         )
         close = replica.detach()
         replica.metastore.detach(generations=line, consistency=Consistency.INCONSISTENT)
+        if replica.link is not None and replica.link is not told:
+            replica.link.drop("the component failed, and over this link the other node keeps no map")
         self._detached(replica.metastore.metadata)
         nursery.start_soon(trio.to_thread.run_sync, close)

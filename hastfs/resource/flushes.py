@@ -11,14 +11,28 @@ from hastfs.volume import Done
 
 
 class Flush:
-    """A flush of both nodes: all writes acknowledged before it survive a power loss. `patient`: it may be held."""
+    """A flush of both nodes: all writes acknowledged before it survive a power loss.
 
-    __slots__ = ("_done", "_legs", "_link", "_local_error", "_patient", "_remote_error", "_replica", "_token")
+    `patient`: an application's, which may be held.
+    """
+
+    __slots__ = (
+        "_done",
+        "_legs",
+        "_link",
+        "_local_error",
+        "_patient",
+        "_remote_error",
+        "_replica",
+        "_token",
+        "held_until",
+    )
 
     def __init__(self, replica: Replica, done: Done, *, patient: bool = True) -> None:
         self._replica = replica
         self._done = done
         self._patient = patient
+        self.held_until = 0.0
         self._link: Link | None = None
         self._legs = 0
         self._token = 0
@@ -93,6 +107,9 @@ class Flush:
             self.issue()
             replica.submit()
         else:
+            if self._patient and replica.link is None:
+                # What the nodes had in their caches at a crash may be here only. Whatever it is, from now on it counts.
+                replica.alone.want()
             replica.alone.when_recorded(self._end)
 
     def _end(self, error: int) -> None:

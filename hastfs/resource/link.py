@@ -243,7 +243,7 @@ class Link:
 
     def _put(self, frame: list[Buffer]) -> None:
         self._last_sent = trio.current_time()
-        if not self._ended:
+        if not self._ended and self._lost is None:
             self._outbox.put(for_version(frame, self.version))
 
     def pack_as(self, compression: Compression, checksum: Checksum) -> None:

@@ -49,6 +49,8 @@ class Metastore:
         self._failed = 0
         self._ended = False
         self._detached = False
+        self.unsure = False
+        """The last update failed: whether it is on the disk, nobody knows."""
 
     def detach(self, **changes: Any) -> None:
         """The component is gone: from now on all is kept in memory only, beginning with `changes` of the metadata."""
@@ -77,7 +79,9 @@ class Metastore:
             changed = dataclasses.replace(revised(self.metadata), serial=self.metadata.serial + 1)
             block = encode(changed)
             if not self._detached:
+                self.unsure = True
                 await self._write([(SECOND_COPY, block), (0, block)], "metadata")
+                self.unsure = False
             if not self._detached:  # otherwise newer facts are in memory already
                 self.metadata = changed
 

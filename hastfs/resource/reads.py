@@ -20,7 +20,7 @@ _PAGE = 4096
 class Read:
     """A read of any range of bytes. `repair`: what the component cannot read is written to it anew."""
 
-    __slots__ = ("_done", "_length", "_offset", "_repair", "_replica")
+    __slots__ = ("_done", "_length", "_offset", "_repair", "_replica", "held_until")
 
     def __init__(self, replica: Replica, offset: int, length: int, done: ReadDone, *, repair: bool = True) -> None:
         self._replica = replica
@@ -28,6 +28,7 @@ class Read:
         self._length = length
         self._done = done
         self._repair = repair
+        self.held_until = 0.0
 
     def issue(self) -> None:
         """Begins it; also again, after a wait for the only good copy to come back."""
@@ -54,7 +55,7 @@ class Read:
         """The local disk cannot read it: the other node can, where it has the same (promise 8)."""
         replica = self._replica
         replica.statistics.stat_read_error += 1
-        if replica.detached:  # meanwhile
+        if replica.detached or (replica.stale and replica.link is None):  # meanwhile
             self.issue()
         elif not other_node_has(replica, self._offset, self._length):
             path = replica.component.path
@@ -68,7 +69,9 @@ class Read:
             read_remotely(replica, self._offset, self._length, self._fallback_done)
 
     def _fallback_done(self, error: int, data: Buffer) -> None:
-        if error and self._replica.detached:  # meanwhile: the other node is worth waiting for
+        replica = self._replica
+        if error and (replica.detached or (replica.stale and error == errno.ENOTCONN)):
+            # Meanwhile that is the only good copy: it is worth waiting for.
             self.issue()
         else:
             self._done(errno.EIO if error else 0, data)
@@ -111,7 +114,7 @@ class Repair:
         if other_node_has(self._replica, self._start, self._end - self._start):
             read_remotely(self._replica, self._start, self._end - self._start, self._fetched)
         else:  # a write that had the range locked has failed, or the link is lost
-            self._end_with(errno.EIO)
+            self._end_with(errno.ENOTCONN)
 
     def _fetched(self, error: int, data: Buffer) -> None:
         if error:
@@ -147,8 +150,10 @@ class Repair:
 
 
 def other_node_has(replica: Replica, offset: int, length: int) -> bool:
-    """Whether the other node has the same data there, and can be asked."""
-    return replica.link is not None and not replica.map.is_out_of_sync(*replica.extents(offset, length))
+    """Whether the other node has the right data there, and can be asked."""
+    if replica.link is None:
+        return False
+    return replica.stale or not replica.map.is_out_of_sync(*replica.extents(offset, length))
 
 
 def read_remotely(replica: Replica, offset: int, length: int, done: ReadDone) -> None:

@@ -7,8 +7,8 @@ between two awaits nobody interferes.
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -40,6 +40,9 @@ Again: TypeAlias = Callable[[bool], None]
 
 class Holdable(Protocol):
     """A request that can wait for the only good copy of the data."""
+
+    held_until: float
+    """When it has waited long enough (trio's clock); 0.0 if it never had to wait."""
 
     def issue(self) -> None: ...
 
@@ -91,7 +94,7 @@ class Replica:
         self.writing_alone = 0
         """Writes and discards that were issued without a link and are not acknowledged."""
         self.sync_wanted = Wakeup()
-        self._held: deque[tuple[float, Holdable]] = deque()  # with the time until which each may wait
+        self._held: list[Holdable] = []
         self._holding = Wakeup()
         self._complain_again = 0.0
         self.idle = trio.Event()
@@ -116,10 +119,14 @@ class Replica:
     # -- for requests ----------------------------------------------------------------------------------------------
 
     def hold(self, request: Holdable) -> bool:
-        """Whether the request has to wait, because the only good copy of the data is on the node that is away."""
+        """Whether the request has to wait, because the only good copy of the data is on the node that is away.
+
+        `timeout` seconds, counted from the first time: that node may come and go.
+        """
         if not self.stale or self.link is not None:
             return False
-        self._held.append((trio.current_time() + self.config.timeout, request))
+        request.held_until = request.held_until or trio.current_time() + self.config.timeout
+        self._held.append(request)
         self._holding.set()
         return True
 
@@ -184,15 +191,18 @@ class Replica:
             self._reissue_held()
 
     def _reissue_held(self) -> None:
-        held, self._held = self._held, deque()
-        for _, request in held:
+        held, self._held = self._held, []
+        for request in held:
             request.issue()
 
     async def end_held(self) -> None:
         """Requests that wait for the only good copy get an error after `timeout`: for ever would be a hang."""
         while True:
-            await self._holding.wait()
-            while self._held:
-                await trio.sleep_until(self._held[0][0])
-                while self._held and self._held[0][0] <= trio.current_time():
-                    self._held.popleft()[1].held_too_long()
+            first = min((request.held_until for request in self._held), default=math.inf)
+            with trio.move_on_at(first):
+                await self._holding.wait()
+            now = trio.current_time()
+            over = [request for request in self._held if request.held_until <= now]
+            self._held = [request for request in self._held if request.held_until > now]
+            for request in over:
+                request.held_too_long()

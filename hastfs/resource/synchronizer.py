@@ -242,6 +242,6 @@ class Synchronizer:
                 consistency=Consistency.CONSISTENT,
             )
 
-        if agreed(metastore.metadata) != metastore.metadata:
+        if metastore.unsure or agreed(metastore.metadata) != metastore.metadata:
             await metastore.revise(agreed)
         return metastore.metadata.generations == target

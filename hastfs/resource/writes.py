@@ -45,6 +45,7 @@ class Write:
         "_remote_error",
         "_replica",
         "_start",
+        "held_until",
     )
 
     def __init__(
@@ -59,6 +60,7 @@ class Write:
         self._end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
         self._first, self._last = replica.extents(self._start, self._end - self._start)
         self._link: Link | None = None
+        self.held_until = 0.0
         self._legs = 0
         self._local_error = 0
         self._remote_error = 0

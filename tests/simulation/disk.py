@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import random
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,9 @@ from hastfs.ondisk.layout import COPY_SIZE, METADATA_SIZE, SECOND_COPY, Layout
 from hastfs.ondisk.metadata import Metadata, choose, encode
 from hastfs.resource.component import Piece
 from hastfs.volume import Buffer, Done, ReadDone
+
+_chosen = functools.lru_cache(maxsize=64)(choose)
+"""Tests ask for the metadata again and again."""
 
 
 class SimulatedDisk:
@@ -50,7 +54,7 @@ class SimulatedDisk:
     @property
     def metadata(self) -> Metadata:
         """As stored."""
-        return choose(bytes(self.content[:COPY_SIZE]), bytes(self.content[SECOND_COPY : SECOND_COPY + COPY_SIZE]))[0]
+        return _chosen(bytes(self.content[:COPY_SIZE]), bytes(self.content[SECOND_COPY : SECOND_COPY + COPY_SIZE]))[0]
 
     @property
     def consistent(self) -> bool:
