@@ -39,6 +39,9 @@ class Alone:
         self._complaint = ""
         self.wanted = False
         """Whether something was written in this stint that the other node does not have."""
+        self.met = False
+        """Whether this engine has once found the nodes to be the same. Until then, what only caches had at a crash of
+        the one before may be on this node only, and no map says so."""
 
     def want(self) -> None:
         """Something was written, or may turn out to have been written, here only."""
@@ -69,6 +72,7 @@ class Alone:
         if self.wanted and not self._recorded and not self._failed:
             return False
         self.wanted = self._recorded = False
+        self.met = True
         return True
 
     async def run(self) -> None:

@@ -255,6 +255,7 @@ class Connector:
         self._unheard = False
         link.check()  # from here on to `link_up` without a pause: nobody would take a lost link down
         if (replica.detaching or replica.detached) != joining.detached:
+            # The other node does not know that it keeps the map.
             raise LinkLost("the component failed while connecting")
         if terms.syncsrc is SyncSource.PRIMARY and not replica.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
@@ -316,6 +317,7 @@ class Connector:
         metadata = replica.metastore.metadata
         facts = (metadata.localcnt, metadata.remotecnt)
         if replica.writing_alone or replica.alone.wanted or facts != (joining.localcnt, joining.remotecnt):
+            replica.alone.when_recorded(lambda error: None)  # once more, if that has failed: nobody else may ask for it
             raise LinkLost("written to alone while connecting")
         replica.stale = True
         if metadata.consistency is not Consistency.INCONSISTENT:

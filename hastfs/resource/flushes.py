@@ -107,9 +107,8 @@ class Flush:
             self.issue()
             replica.submit()
         else:
-            if self._patient and replica.link is None:
-                # What the nodes had in their caches at a crash may be here only. Whatever it is, from now on it counts.
-                replica.alone.want()
+            if self._patient and replica.link is None and not replica.alone.met:
+                replica.alone.want()  # whatever it is that only this node may have, from now on it counts
             replica.alone.when_recorded(self._end)
 
     def _end(self, error: int) -> None:

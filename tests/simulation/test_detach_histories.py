@@ -221,8 +221,10 @@ class Flush(Request):
         primary.flush(self.done)
 
     def done(self, error: int) -> None:
-        if self.is_answered(error) and not error:
-            self.history.note_flush(self.node)
+        if not self.is_answered(error):
+            return
+        self.history.note_flush(self.node)
+        if not error:
             self.truth.flushed(self.began, self.busy)
 
 
@@ -614,7 +616,7 @@ class History:
             self.say("loose")
             assert node not in self.parted, f"a component that was parted with is used: {self.report()}"
             self.loose = True
-        elif not primary.stale:
+        elif not primary.stale and self.version >= 3:
             self.check_content("content", node.disk.content, node, self.truth.possible)
 
     # -- what must be true -----------------------------------------------------------------------------------------
@@ -634,7 +636,7 @@ class History:
                 continue
             source = node if verdict.source == 1 else other
             self.check_map(verdict)
-            if not self.loose:
+            if not self.loose and (self.version >= 3 or node.primary is not None):  # older ones keep no such record
                 self.check_content("stable", source.disk.stable, source, self.truth.recent)
                 if node.primary is not None:
                     self.check_content("content", source.disk.content, source, self.truth.possible)

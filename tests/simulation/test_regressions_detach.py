@@ -149,3 +149,25 @@ async def test_the_other_node_keeps_the_map_also_on_a_link_made_before_the_compo
         assert a.primary.detached
         assert await a.write(7 * EXTENT, BLOCK) == 0
         assert int.from_bytes(b.disk.map, "little") >> 7 & 1
+
+
+async def test_what_was_written_alone_is_recorded_when_the_disk_is_well_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Otherwise this node would say for ever that it has just been written to alone, and never who is right."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        assert await a.write(0, BLOCK) == 0
+        assert await a.flush() == 0
+        b.reachable = False
+        a.cut()
+        await b.crash()
+        await b.become_primary()
+        assert await b.write(0, BLOCK) == 0
+        await b.stop()
+        a.disk.failing["durable"] = errno.EIO
+        assert await a.write(0, OTHER) == errno.EIO
+        a.disk.failing.clear()
+        b.become_secondary()
+        b.reachable = True
+        await until(lambda: "split-brain" in a.events, 60)
