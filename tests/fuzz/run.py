@@ -96,7 +96,7 @@ def fuzz(target: Target, seconds: int) -> Outcome:
         ]
         if done.returncode and not failures:
             raise SystemExit(f"fuzz: {target.name} ended with {done.returncode}:\n{done.stdout[-6000:]}")
-        candidates = {*known, *(each.read_bytes() for each in found.iterdir())}
+        candidates = {*known, *(each.read_bytes() for each in found.iterdir())} - {raw for raw, _ in failures}
     good = {raw for raw in candidates if _is_good(target, raw, failures)}
     needed, arcs = corpus.smallest(target, good)
     executed = re.search(r"stat::number_of_executed_units: *(\d+)", done.stdout)
