@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -38,17 +38,14 @@ SLOWEST = 10
 
 
 @dataclass
-class Outcome:
+class Found:
     """What came of fuzzing one target."""
 
     target: Target
     executed: int
-    kept: list[bytes]
-    before: int
-    """How many were kept before."""
-    reached: int
-    """Ways through the code; see corpus.py."""
-    failures: list[tuple[bytes, str]] = field(default_factory=list)
+    inputs: set[bytes]
+    """Those that reach code that others did not, and those that it began with."""
+    failures: list[tuple[bytes, str]]
     """Inputs, and what was said about them."""
 
 
@@ -63,14 +60,13 @@ def why_not() -> str:
     return f"there is no atheris for Python {version[0]}.{version[1]} on {sys.platform} {platform.machine()}"
 
 
-def fuzz(target: Target, seconds: int) -> Outcome:
-    """Runs the fuzzer as a process of its own, then looks at what it found."""
-    kept = corpus.kept(target)
-    known = {*kept, *seeds(target)}
+def fuzz(target: Target, seconds: int) -> Found:
+    """Runs the fuzzer as a process of its own."""
+    known = {*corpus.kept(target), *seeds(target)}
     with tempfile.TemporaryDirectory(prefix="hast-fuzz-") as name:
         folder = Path(name)
-        found, begin, failed = (folder / each for each in ("found", "begin", "failed"))
-        for each in (found, begin, failed):
+        new, begin, failed = (folder / each for each in ("new", "begin", "failed"))
+        for each in (new, begin, failed):
             each.mkdir()
         for number, raw in enumerate(known):
             (begin / str(number)).write_bytes(raw)
@@ -78,7 +74,7 @@ def fuzz(target: Target, seconds: int) -> Outcome:
         (folder / "words").write_text("".join(f'"{word}"\n' for word in words))
         done = subprocess.run(
             [
-                *(sys.executable, "-m", "tests.fuzz.fuzzer", target.name, str(found), str(begin)),
+                *(sys.executable, "-m", "tests.fuzz.fuzzer", target.name, str(new), str(begin)),
                 *(f"-dict={folder / 'words'}", f"-artifact_prefix={failed}/", f"-max_total_time={seconds}"),
                 *(f"-max_len={LONGEST}", f"-timeout={SLOWEST}", "-rss_limit_mb=1024", "-print_final_stats=1"),
             ],
@@ -96,11 +92,26 @@ def fuzz(target: Target, seconds: int) -> Outcome:
         ]
         if done.returncode and not failures:
             raise SystemExit(f"fuzz: {target.name} ended with {done.returncode}:\n{done.stdout[-6000:]}")
-        candidates = {*known, *(each.read_bytes() for each in found.iterdir())}
-    good = {raw for raw in candidates if _is_good(target, raw, failures)}
-    needed, arcs = corpus.smallest(target, good)
+        inputs = {*known, *(each.read_bytes() for each in new.iterdir())} - {raw for raw, _ in failures}
     executed = re.search(r"stat::number_of_executed_units: *(\d+)", done.stdout)
-    return Outcome(target, int(executed[1]) if executed else 0, needed, len(kept), len(arcs), failures)
+    return Found(target, int(executed[1]) if executed else 0, inputs, failures)
+
+
+def judge(found: Found, *, keep: bool) -> None:
+    """Says what was found, and keeps it. For one at a time: memory and CPU time are those of the whole process."""
+    target, name = found.target, found.target.name
+    good = {raw for raw in found.inputs if _is_good(target, raw, found.failures)}
+    needed, arcs = corpus.smallest(target, good)
+    print(
+        f"{name}: {found.executed} inputs, {len(arcs)} ways through the code, "
+        f"{len(needed)} inputs needed for them (kept before: {len(corpus.kept(target))})",
+        flush=True,
+    )
+    if keep:
+        corpus.keep(target, needed)
+    for raw, said in found.failures:
+        print(f"\n{name}: FAILED\n{said}\ninput: {raw.hex()}")
+        print(f"kept in {corpus.add_crash(target, raw)}; again: tests/fuzz/run.py {name} --input {raw.hex()}\n")
 
 
 def _is_good(target: Target, raw: bytes, failures: list[tuple[bytes, str]]) -> bool:
@@ -111,20 +122,6 @@ def _is_good(target: Target, raw: bytes, failures: list[tuple[bytes, str]]) -> b
         failures.append((raw, repr(error)))
         return False
     return True
-
-
-def report(outcome: Outcome, *, keep: bool) -> None:
-    name = outcome.target.name
-    print(
-        f"{name}: {outcome.executed} inputs, {outcome.reached} ways through the code, "
-        f"{len(outcome.kept)} inputs needed for them (kept before: {outcome.before})",
-        flush=True,
-    )
-    if keep:
-        corpus.keep(outcome.target, outcome.kept)
-    for raw, said in outcome.failures:
-        print(f"\n{name}: FAILED\n{said}\ninput: {raw.hex()}")
-        print(f"kept in {corpus.add_crash(outcome.target, raw)}; again: tests/fuzz/run.py {name} --input {raw.hex()}\n")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -145,13 +142,13 @@ def main(arguments: Sequence[str]) -> int:
     if reason := why_not():
         print(f"\n*** NOTHING IS FUZZED HERE: {reason}. The kept inputs are tried by the other tests. ***\n")
         return 0
-    outcomes = []
+    done: list[Found] = []
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        for outcome in pool.map(lambda target: fuzz(target, options.seconds), targets):
-            report(outcome, keep=options.keep)
-            outcomes.append(outcome)
-    print(f"{sum(outcome.executed for outcome in outcomes)} inputs in all")
-    return 1 if any(outcome.failures for outcome in outcomes) else 0
+        for found in pool.map(lambda target: fuzz(target, options.seconds), targets):
+            judge(found, keep=options.keep)
+            done.append(found)
+    print(f"{sum(found.executed for found in done)} inputs in all")
+    return 1 if any(found.failures for found in done) else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from hastfs.model import Checksum, Compression
 from hastfs.ondisk import metadata
 from hastfs.ondisk.layout import COPY_SIZE
 from hastfs.protocol.frame import HEAD
+from hastfs.protocol.nv import NvType, encode_entry
 from hastfs.protocol.payload import pack
 from tests.fuzz.targets import Target
 from tests.interop import original
@@ -71,16 +72,38 @@ def _payloads() -> Iterator[bytes]:
         yield from (bytes([how + 5 * checksum]) + output for checksum in (0, 2, 3))
 
 
+def _joined_by(entry: bytes) -> bytes:
+    """Step 3 with one more entry."""
+    (found,) = (raw for raw in HANDSHAKE if b"remotecnt" in raw and b"resource" in raw)
+    listed = entry + found[HEAD.size :]
+    return HEAD.pack(2, len(listed)) + listed
+
+
+_SHORT: Final = encode_entry("generation", NvType.UINT64_ARRAY, (1, 2, 3))
+_STRANGE: Final = encode_entry("state", NvType.UINT8, 7)
+_RESOURCE: Final = b"resource %s { name %s local /%s on me { remote none } }\n"
+_CONFIGS: Final = (
+    CONF,
+    _RESOURCE % (b"a", b"a", b"a") * 2,
+    _RESOURCE % (b"a", b"x", b"a") + _RESOURCE % (b"b", b"x", b"b"),
+    _RESOURCE % (b"a", b"a", b"x") + _RESOURCE % (b"b", b"b", b"x"),
+    _RESOURCE % (b"a", b"n" * 256, b"a"),
+    b"on me { listen 1.2.3.4 pidfile /p mountdir /m } listen 1.2.3.4",
+    b"control /" + b"c" * 108,
+    b"timeout 5 timeout 99999999999 checksum crc32 on me { control unix:///c } on other { listen none }",
+    b"resource a { local /a on me { source 192.0.2.1:7 remote tcp6://[::1]:1 } on ME { local /b } replication async }",
+    b"resource a { on me { local /a } } resource b { on me { remote none } }",
+)
 _SEEDS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "nv": _nv,
     "frames": lambda: (cuts + raw for raw in chain(_said(), _asked(), REQUESTS) for cuts in (b"\x02\x06", b"\xff\xff")),
     "payload": _payloads,
-    "handshake": lambda: _both_ways(HANDSHAKE, _said()),
+    "handshake": lambda: _both_ways(HANDSHAKE, _said(), [_joined_by(_SHORT), _joined_by(_STRANGE)]),
     "request": lambda: _both_ways(REQUESTS, _said(), _asked()),
     "reply": lambda: _both_ways(REPLIES, _said()),
     "control-request": lambda: _both_ways(CONTROL, _control("request")),
     "control-reply": lambda: _both_ways(CONTROL, _control("reply")),
     "metadata": _metadata,
-    "config": lambda: iter([CONF]),
+    "config": lambda: iter(_CONFIGS),
     "workerlink": lambda: iter(PACKETS),
 }

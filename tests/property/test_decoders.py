@@ -235,6 +235,7 @@ def frames(raw: bytes, cuts: list[int], max_nv: int = MAX_NV, max_data: int = LI
     at = turn = 0
     while at < len(raw):
         room = reader.buffer()
+        assert len(room), "there is always room for more"
         count = min(len(room), cuts[turn % len(cuts)], len(raw) - at)
         room[:count] = raw[at : at + count]
         reader.received(count)
