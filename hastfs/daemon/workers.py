@@ -114,6 +114,7 @@ class Worker:
         self.detached: bytes | None = None
         """The metadata it left when it parted with its component."""
         self._told_to_end = False
+        self._abandoned = trio.Event()
         self._asked = 0
         self._answers: dict[int, trio.MemorySendChannel[Status | Configured]] = {}
 
@@ -139,7 +140,7 @@ class Worker:
         """Returns when the process has ended. If cancelled, kills it."""
         code: int | None = -int(signal.SIGKILL)
         try:
-            await first(self._listen, self._gone)
+            await first(self._listen, self._gone, self._abandoned.wait)
             with trio.move_on_after(_EXITS_WITHIN):
                 code = await self._process.wait()
                 return
@@ -270,8 +271,17 @@ class Worker:
             log.error("Worker process %d does not stop within %g s; killed.", self.pid, within)
             self._told_to_end = False
             self._process.kill()
-            await self.ended.wait()
+            await self._end_of_killed()
         return self.outcome
+
+    async def _end_of_killed(self) -> None:
+        """A process that waits for a disk which does not answer cannot even be killed: nobody is to wait for it, too."""
+        with trio.move_on_after(_EXITS_WITHIN):
+            await self.ended.wait()
+        if not self.ended.is_set():
+            log.error("Worker process %d cannot be killed: its disk does not answer. It keeps its component.", self.pid)
+            self._abandoned.set()
+            await self.ended.wait()
 
 
 async def first(*waits: Callable[[], Awaitable[object]]) -> None:

@@ -44,6 +44,8 @@ class FakeProcess:
         self.code: int | None = 0
         self.ended = trio.Event()
         self.killed = self.closed = False
+        self.waits_for_disk = False
+        """Not even SIGKILL ends it."""
 
     async def wait(self) -> int | None:
         await self.ended.wait()
@@ -56,10 +58,11 @@ class FakeProcess:
 
     def kill(self) -> None:
         self.killed = True
-        self.end(-9)
+        if not self.waits_for_disk:
+            self.end(-9)
 
     def close(self) -> None:
-        assert self.ended.is_set()
+        assert self.ended.is_set() or self.waits_for_disk
         self.closed = True
 
 
@@ -258,6 +261,16 @@ async def test_stop_ends_a_worker_in_order(pair: Pair) -> None:
         pair.exit()
     assert pair.worker.outcome.in_order
     assert pair.process.code == 0
+
+
+async def test_a_worker_that_cannot_even_be_killed_is_not_waited_for(
+    pair: Pair, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    pair.process.waits_for_disk = True
+    began = trio.current_time()
+    assert (await pair.worker.stop(5.0)).exit_code == -9
+    assert trio.current_time() - began < 20
+    assert "cannot be killed: its disk does not answer" in caplog.text
 
 
 async def test_a_worker_that_does_not_stop_is_killed(
