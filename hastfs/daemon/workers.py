@@ -141,6 +141,8 @@ class Worker:
         code: int | None = -int(signal.SIGKILL)
         try:
             await first(self._listen, self._gone, self._abandoned.wait)
+            if self._abandoned.is_set():
+                return
             with trio.move_on_after(_EXITS_WITHIN):
                 code = await self._process.wait()
                 return
@@ -148,7 +150,7 @@ class Worker:
         finally:
             self._process.kill()
             self._link.close()
-            with trio.move_on_after(_EXITS_WITHIN, shield=True):
+            with trio.move_on_after(0 if self._abandoned.is_set() else _EXITS_WITHIN, shield=True):
                 code = await self._process.wait()
             self._process.close()
             self._end_what_was_begun()
