@@ -277,7 +277,7 @@ class Worker:
         return self.outcome
 
     async def _end_of_killed(self) -> None:
-        """A process that waits for a disk which does not answer cannot even be killed: nobody is to wait for it, too."""
+        """A process that waits for a disk which does not answer cannot even be killed: nobody is to wait for it."""
         with trio.move_on_after(_EXITS_WITHIN):
             await self.ended.wait()
         if not self.ended.is_set():

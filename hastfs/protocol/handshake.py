@@ -2,8 +2,8 @@
 
 Step 1, `Hello`, and step 2, `Welcome` or `Refusal`, go over the first connection; step 3, `Joining`, opens the second
 with the token of step 2; step 4, `Terms` or `Refusal`, goes over the first again. A wrong token is refused on the
-second. Version 3 adds `generation` and `state` to steps 3 and 4, and `detached` to step 3; both sides only send them
-when 3 was negotiated, and the original ignores names that it does not know.
+second. Version 3 adds `generation` and `state` to steps 3 and 4, `detached` to step 3 and `boot` to step 4; both sides
+only send them when 3 was negotiated, and the original ignores names that it does not know.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ class Terms:
     """Step 4: the secondary's sizes (bytes), counters and verdict, and its activemap.
 
     `map` is the map as on disk (a multiple of 512 bytes), all 0xff for a full sync; empty if there is nothing to
-    sync on the secondary's part. `generations` and `consistency` as in `Joining`.
+    sync on the secondary's part. `generations` and `consistency` as in `Joining`. `boot` (version 3) is another number
+    after each loss of what the secondary's page cache had; 0: it does not say.
     """
 
     datasize: int
@@ -190,6 +191,7 @@ class Terms:
     map: Buffer
     generations: Generations | None = None
     consistency: Consistency = Consistency.CONSISTENT
+    boot: int = 0
 
     def encode(self, compression: Compression = Compression.NONE, checksum: Checksum = Checksum.NONE) -> list[Buffer]:
         nv = Nv()
@@ -202,6 +204,8 @@ class Terms:
         nv.add("syncsrc", NvType.UINT8, self.syncsrc)
         nv.add("mapsize", NvType.UINT32, len(self.map))
         _add_generations(nv, self.generations, self.consistency)
+        if self.generations is not None and self.boot:
+            nv.add("boot", NvType.UINT64, self.boot)
         packed = pack(self.map, compression, checksum) if len(self.map) else Packed([], b"")
         for name, kind, value in packed.fields:
             nv.add(name, kind, value)
@@ -227,6 +231,7 @@ class Terms:
             _map(frame, max_map),
             _generations(nv),
             _consistency(nv),
+            nv.get_int("boot", NvType.UINT64) or 0,
         )
 
 

@@ -19,7 +19,14 @@ from hastfs.volume import Buffer
 
 
 async def admit(
-    channel: Channel, config: ResourceConfig, metastore: Metastore, layout: Layout, *, joining: Joining, version: int
+    channel: Channel,
+    config: ResourceConfig,
+    metastore: Metastore,
+    layout: Layout,
+    *,
+    joining: Joining,
+    version: int,
+    boot: int,
 ) -> Verdict:
     """Judges the primary and sends it our terms. Raises SplitBrain or another HastError after a refusal, OSError."""
     metadata = metastore.metadata
@@ -38,7 +45,7 @@ async def admit(
         await send_frame(channel, for_version(_refusal(error, metastore).encode(), version))
         raise
     await _write_down(verdict, metastore, joining, versioned=versioned)
-    terms = _terms(verdict, metastore, layout, virgin=ours.virgin, versioned=versioned)
+    terms = _terms(verdict, metastore, layout, virgin=ours.virgin, versioned=versioned, boot=boot)
     packing = understood(version, config.compression, config.checksum)
     await send_frame(channel, for_version(terms.encode(*packing), version))
     return verdict
@@ -72,7 +79,9 @@ def _refusal(error: HastError, metastore: Metastore) -> Refusal:
     return Refusal(str(error), standing=standing)
 
 
-def _terms(verdict: Verdict, metastore: Metastore, layout: Layout, *, virgin: bool, versioned: bool) -> Terms:
+def _terms(
+    verdict: Verdict, metastore: Metastore, layout: Layout, *, virgin: bool, versioned: bool, boot: int
+) -> Terms:
     metadata = metastore.metadata
     activemap: Buffer = b""
     if verdict.scope is Scope.EVERYTHING:
@@ -90,4 +99,5 @@ def _terms(verdict: Verdict, metastore: Metastore, layout: Layout, *, virgin: bo
         map=activemap,
         generations=metadata.generations if versioned else None,
         consistency=metadata.consistency,
+        boot=boot,
     )

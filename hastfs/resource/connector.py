@@ -170,6 +170,7 @@ class Connector:
             checksum=self._config.checksum,
             timeout=self._config.timeout,
             generations=connected.terms.generations,
+            boot=connected.terms.boot,
         )
         synchronizer = Synchronizer(self._replica, link, connected.terms, self._notify)
         since = trio.current_time()

@@ -17,6 +17,7 @@ class Flush:
     """
 
     __slots__ = (
+        "_acknowledged",
         "_done",
         "_legs",
         "_link",
@@ -35,7 +36,7 @@ class Flush:
         self.held_until = 0.0
         self._link: Link | None = None
         self._legs = 0
-        self._token = 0
+        self._token = self._acknowledged = 0
         self._local_error = 0
         self._remote_error = 0
 
@@ -55,6 +56,7 @@ class Flush:
         link = self._link = replica.link
         self._local_error = self._remote_error = 0
         self._token = replica.map.flush_begun()
+        self._acknowledged = replica.remote_cache.acknowledged
         self._legs = 1 if link is None or replica.detached else 2
         if link is not None:
             link.flush(self._remote_done)
@@ -96,7 +98,7 @@ class Flush:
         if link is not None and link is replica.link:
             if not self._remote_error:
                 replica.map.flush_done(self._token)
-                self._end(0)
+                self._end(replica.remote_cache.flush_done(self._acknowledged, patient=self._patient))
                 return
             link.drop(f"the other node cannot flush its disk ({os.strerror(self._remote_error)})")
             if replica.stale:  # that was the only good copy

@@ -80,10 +80,13 @@ class Link:
         checksum: Checksum,
         timeout: float,
         generations: Generations | None = None,
+        boot: int = 0,
     ) -> None:
         self.version = version
         self.generations = generations
         """Of the secondary's data, when the link was made (version 3)."""
+        self.boot = boot
+        """Of the secondary (handshake.Terms)."""
         self.max_request = MAX_REQUEST if version >= STATE_SINCE else MAX_REQUEST_V2
         self._channels = (outgoing, incoming)
         self._outbox = Outbox(outgoing)

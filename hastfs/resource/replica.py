@@ -24,6 +24,7 @@ from hastfs.resource.component import Absent, Component
 from hastfs.resource.link import Link
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
+from hastfs.resource.remotecache import RemoteCache
 from hastfs.resource.status import Statistics
 from hastfs.resource.waiting import Wakeup
 
@@ -89,6 +90,7 @@ class Replica:
         """The other node is being told that its copy is the only one."""
         self.detached = detached
         """There is no local copy: it failed. Then the replica is `stale`, too."""
+        self.remote_cache = RemoteCache()
         self.active = 0
         """Writes, discards and flushes that are not over."""
         self.writing_alone = 0
@@ -163,6 +165,7 @@ class Replica:
         close = self.component.let_go()
         self.component = Absent(self.component.path, self.component.layout)
         self.detached = self.stale = True
+        self.remote_cache.acknowledged += self.map.unproven
         self.map.link_lost()  # what the component had is not proven to be on it
         return close
 
@@ -171,6 +174,11 @@ class Replica:
     def link_up(self, link: Link) -> None:
         """From now on, writes go to the other node too."""
         self.link = link
+        if self.remote_cache.link_up(link.boot):
+            log.error(
+                "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
+                "Applications hear of it when they flush next."
+            )
         self._reissue_held()
         link.submit()
 
@@ -179,6 +187,8 @@ class Replica:
         link, self.link = self.link, None
         if link is None:
             return
+        if self.stale:
+            self.remote_cache.link_down(link.boot)
         if not self.stale and self.map.unproven:
             self.alone.want()
         self.map.link_lost()

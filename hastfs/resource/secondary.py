@@ -62,8 +62,11 @@ class Secondary:
         outgoing: Channel,
         incoming: Channel,
         version: int,
+        boot: int = 0,
     ) -> None:
+        """`boot`: of the machine, as `boot_id` tells it."""
         self.resource = config.name
+        self._boot = boot
         self._config = config
         self._component = component
         self._statistics = Statistics()
@@ -114,7 +117,13 @@ class Secondary:
         """The handshake's decisions. Raises SplitBrain or another HastError after a refusal."""
         layout = self._component.layout
         verdict = await admit(
-            self._requests, self._config, self._metastore, layout, joining=joining, version=self._version
+            self._requests,
+            self._config,
+            self._metastore,
+            layout,
+            joining=joining,
+            version=self._version,
+            boot=self._boot,
         )
         self._is_source = verdict.source is SyncSource.SECONDARY and self._version >= STATE_SINCE
         self._is_only_copy = self._is_source and joining.detached
@@ -430,6 +439,12 @@ class Secondary:
                 raise LinkLost(f"the primary is silent for {SILENCE} seconds")
 
 
+def boot_id() -> int:
+    """Another number after each start of this machine's kernel (random(4)): whose page cache began empty then."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return int(file.read().replace("-", "")[:16], 16) or 1
+
+
 def _at_once(request: Request, start: Callable[[Done], None], done: Done) -> None:
     start(done)
 
@@ -491,6 +506,7 @@ async def run(
                 outgoing=outgoing,
                 incoming=incoming,
                 version=version,
+                boot=boot_id(),
             )
             await serve(secondary, joining, notify, task_status=task_status)
         finally:

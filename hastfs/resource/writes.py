@@ -226,6 +226,7 @@ class Write:
         replica.map.end_write(self._first, self._last, replicated=done and not replica.detached)
         replica.ranges.release(self._range)
         if done:
+            replica.remote_cache.acknowledged += replica.stale
             self._acknowledge(0)
             replica.request_ended()
         else:

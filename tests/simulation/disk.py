@@ -28,6 +28,8 @@ class SimulatedDisk:
         self.failing: dict[str, int] = {}
         """Errno by kind of request: read, write, zero, flush, durable."""
         self.damage = ""
+        self.boots = 1
+        """How often the node was started: it is again after a loss of power."""
         self.latency: dict[str, float] = {}
         """By kind of request; without one, reads and writes answer at once, all else a moment later."""
         metadata = Metadata(
@@ -85,6 +87,7 @@ class SimulatedDisk:
 
     def lose_power(self, chance: random.Random) -> None:
         """Of what was not flushed, any subset of sectors survives."""
+        self.boots += 1
         self.flush([sector for sector in sorted(self.unflushed) if chance.random() < 0.5])
         self.content[:] = self.stable
         self.unflushed.clear()

@@ -196,6 +196,7 @@ class Node:
                         outgoing=outgoing,
                         incoming=incoming,
                         version=version,
+                        boot=self.disk.boots,
                     )
                     await secondary.serve(self.secondary, joining, self.notify)
                     component.close()

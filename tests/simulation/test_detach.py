@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import random
 
 import pytest
 import trio
@@ -366,3 +367,33 @@ async def test_a_detached_primary_does_not_take_another_history_for_its_own(
         assert "split-brain" in a.events
         assert data(b, 1) == OTHER
         assert a.role is Role.PRIMARY and b.disk.metadata.consistency is Consistency.CONSISTENT
+
+
+async def test_a_secondary_that_is_only_out_of_reach_has_lost_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    """Its page cache is what it was: no flush fails for a link that breaks, nor for a worker that dies."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        a.disk.failing["write"] = errno.EIO
+        assert await a.write(EXTENT, OTHER) == 0
+        a.cut()
+        await until(lambda: linked(a))
+        assert await a.flush() == 0
+        assert await a.write(EXTENT, BLOCK) == 0
+        await b.crash()
+        b.become_secondary()
+        await until(lambda: linked(a))
+        assert await a.flush() == 0
+        b.disk.lose_power(random.Random(1))
+        assert data(b, 1) == BLOCK
+
+
+async def test_a_flush_says_once_that_the_only_good_copy_lost_its_cache(autojump_clock: trio.testing.MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        a.disk.failing["write"] = errno.EIO
+        assert await a.write(EXTENT, OTHER) == 0
+        await b.crash()
+        b.disk.lose_power(random.Random(1))
+        b.become_secondary()
+        await until(lambda: linked(a))
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]

@@ -419,7 +419,6 @@ class Unlucky(random.Random):
         return 1.0  # no sector survives
 
 
-@pytest.mark.xfail(strict=True, reason="the primary cannot know yet that the other node lost what its cache had")
 async def test_the_only_copy_loses_what_its_cache_had_and_the_next_flush_says_so(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
