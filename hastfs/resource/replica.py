@@ -161,6 +161,7 @@ class Replica:
         close = self.component.let_go()
         self.component = Absent(self.component.path, self.component.layout)
         self.detached = self.stale = True
+        self.alone.forget()
         self.map.link_lost()  # what the component had is not proven to be on it
         return close
 

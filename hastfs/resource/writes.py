@@ -216,6 +216,8 @@ class Write:
         linked = self._link is not None and self._link is replica.link
         if replica.stale and not linked and not self._local_error:
             # The other node has the good copy; without it, this write is as good as not written. Do it again.
+            if self._link is None:
+                replica.writing_alone -= 1
             self.issue()
             return
         done = linked and not self._remote_error and not self._local_error
