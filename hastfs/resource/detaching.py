@@ -58,7 +58,7 @@ class Detacher:
         replica = self._replica
         if replica.link is None or replica.link.version < STATE_SINCE:
             return False
-        return replica.stale or (replica.map.in_sync and not replica.alone.wanted)
+        return replica.stale or (replica.map.in_sync and replica.alone.settled)
 
     async def run(self) -> None:
         """Parts with the component when asked to; runs for ever."""

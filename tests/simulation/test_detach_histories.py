@@ -576,7 +576,7 @@ class History:
         primary = node.primary
         assert primary is not None
         self.excuses += 1
-        with trio.move_on_after(400) as scope:
+        with trio.move_on_after(2000) as scope:
             while self.waiting and node.primary is primary:  # noqa: ASYNC110
                 await trio.sleep(0.1)
             if node.primary is not primary:
@@ -713,6 +713,7 @@ class History:
             self.loose = False
         self.check_content("content", node.disk.content, node, self.truth.possible)
         assert await node.read(0, CELLS * CELL) == a.data[: CELLS * CELL]
+        assert node.primary is not None and not node.primary.map.pending(), self.report()
         assert await node.flush() == 0
         self.truth.flushed(self.truth.number + 1, set())
         self.check_content("stable", node.disk.stable, node, self.truth.possible)
