@@ -38,7 +38,7 @@ CELL = 256
 EXTENT = 1024
 CELLS = 48
 SIZE = 4096 + 512 + CELLS * CELL
-STEPS = 40
+STEPS = 30
 TIMEOUT = 20  # seconds
 
 KINDS = ("read", "write", "zero", "flush", "durable")
@@ -352,8 +352,9 @@ class History:
         if (node := self.primary) is not None:
             if not self.fair(node):
                 self.excuses += 1
-            elif not node.primary.stale:  # type: ignore[union-attr]
+            if len(self.who_has_it_all(node)) == 2:
                 self.alone.clear()
+                self.parted.clear()
             self.note_writes(node)
         self.check()
 
