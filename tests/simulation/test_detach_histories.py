@@ -38,7 +38,7 @@ CELL = 256
 EXTENT = 1024
 CELLS = 48
 SIZE = 4096 + 512 + CELLS * CELL
-STEPS = 40
+STEPS = 30
 TIMEOUT = 20  # seconds
 
 KINDS = ("read", "write", "zero", "flush", "durable")
@@ -279,22 +279,19 @@ class History:
         self.split = False
         self.log: list[str] = []
         for node in nodes:
-            node.notify = self._notified(node)  # type: ignore[method-assign]
+            node.notify = partial(self.notified, node)  # type: ignore[method-assign]
             node.ended = partial(self.ended, node)
 
-    def _notified(self, node: Supervised) -> Callable[[Event], None]:
-        def notified(event: Event) -> None:
-            node.events.append(event.value)
-            self.say(f"{node.name}: {event.value}")
-            if event is Event.DETACH:
-                self.alone.clear()  # otherwise it could not
-                self.wrote.add(node.other)
-                if "durable" not in node.disk.failing.keys() | node.disk.latency.keys():
-                    self.parted.add(node)
-            elif event is Event.SYNCDONE:
-                self.agree()
-
-        return notified
+    def notified(self, node: Supervised, event: Event) -> None:
+        node.events.append(event.value)
+        self.say(f"{node.name}: {event.value}")
+        if event is Event.DETACH:
+            self.alone.clear()  # otherwise it could not
+            self.wrote.add(node.other)
+            if "durable" not in node.disk.failing.keys() | node.disk.latency.keys():
+                self.parted.add(node)
+        elif event is Event.SYNCDONE:
+            self.agree()
 
     def ended(self, node: Supervised) -> None:
         """A primary gave up: it has the only good copy, whatever that is worth now."""
@@ -355,8 +352,9 @@ class History:
         if (node := self.primary) is not None:
             if not self.fair(node):
                 self.excuses += 1
-            elif not node.primary.stale:  # type: ignore[union-attr]
+            if len(self.who_has_it_all(node)) == 2:
                 self.alone.clear()
+                self.parted.clear()
             self.note_writes(node)
         self.check()
 
@@ -397,48 +395,30 @@ class History:
             Look(self, first, self.chance.randint(1, CELLS - first)).issue(node)
 
     async def mishap(self, node: Supervised) -> None:
-        dice = self.chance.random()
+        """One of them, by its weight."""
         other = node.other
-        assert isinstance(other, Supervised)
-        primary = node.primary
-        assert primary is not None
-        if dice < 0.3:
-            self.break_disk(node)
-        elif dice < 0.36:
-            self.mend_disk(node)
-        elif dice < 0.42:
-            self.excuses += 1
-            self.break_disk(other)
-        elif dice < 0.46:
-            self.excuses += 1
-            self.mend_disk(other)
-        elif dice < 0.54:
-            self.cut()
-        elif dice < 0.58:
-            self.excuses += 1
-            self.say("reachable")
-            for one in self.nodes:
-                one.reachable = True
-        elif dice < 0.61:
-            self.excuses += 1
-            self.say("stall")
-            for one in self.nodes:
-                for channel in one.connections:
-                    channel.stalled = True
-        elif dice < 0.68:
-            await self.replace_worker(node)
-        elif dice < 0.76:
-            await self.crash_secondary(node)
-        elif dice < 0.84:
-            await self.crash_primary(node)
-        elif dice < 0.88:
-            await self.stop(node)
-        elif dice < 0.95 and primary.detached:
-            await self.attach(node)
-        else:
-            await self.quiet()
+        mishaps: tuple[tuple[int, Callable[[], Awaitable[None] | None]], ...] = (
+            (30, lambda: self.break_disk(node)),
+            (6, lambda: self.mend_disk(node)),
+            (6, lambda: self.break_disk(other)),
+            (4, lambda: self.mend_disk(other)),
+            (8, self.cut),
+            (4, self.reconnect),
+            (3, self.stall),
+            (7, lambda: self.replace_worker(node)),
+            (8, lambda: self.crash_secondary(node)),
+            (8, lambda: self.crash_primary(node)),
+            (4, lambda: self.stop(node)),
+            (7, lambda: self.attach(node)),
+            (5, self.quiet),
+        )
+        done = self.chance.choices([do for _, do in mishaps], [weight for weight, _ in mishaps])[0]()
+        if done is not None:
+            await done
 
-    def break_disk(self, node: Supervised) -> None:
+    def break_disk(self, node: Node) -> None:
+        if node.primary is None:
+            self.excuses += 1
         kinds = self.chance.sample(KINDS, self.chance.choice((1, 1, 1, 2, 3)))
         dice = self.chance.random()
         if dice < 0.1:
@@ -452,7 +432,9 @@ class History:
             node.disk.latency.update(dict.fromkeys(kinds, seconds))
             self.say(f"{node.name} takes {seconds} s to {kinds}")
 
-    def mend_disk(self, node: Supervised) -> None:
+    def mend_disk(self, node: Node) -> None:
+        if node.primary is None:
+            self.excuses += 1
         self.say(f"{node.name} mended")
         node.disk.failing.clear()
         node.disk.latency.clear()
@@ -464,6 +446,19 @@ class History:
         if self.chance.random() < 0.5:
             self.nodes[self.chance.randrange(2)].reachable = False
         self.say(f"cut {[node.reachable for node in self.nodes]}")
+
+    def reconnect(self) -> None:
+        self.excuses += 1
+        self.say("reachable")
+        for node in self.nodes:
+            node.reachable = True
+
+    def stall(self) -> None:
+        self.excuses += 1
+        self.say("stall")
+        for node in self.nodes:
+            for channel in node.connections:
+                channel.stalled = True
 
     async def killed(self, node: Supervised) -> None:
         """The primary's worker is."""
@@ -495,6 +490,8 @@ class History:
 
     async def attach(self, node: Supervised) -> None:
         """hastctl attach, of what may be repaired, made anew, or neither."""
+        if node.primary is None or not node.primary.detached:
+            return
         dice = self.chance.random()
         if dice < 0.7:
             self.mend_disk(node)
@@ -617,6 +614,7 @@ class History:
             assert node not in self.parted, f"a component that was parted with is used: {self.report()}"
             self.loose = True
         elif not primary.stale and self.version >= 3:
+            self.truth.lost_power()  # its own, some time ago: nobody has counted anything since
             self.check_content("content", node.disk.content, node, self.truth.possible)
 
     # -- what must be true -----------------------------------------------------------------------------------------
@@ -687,17 +685,21 @@ class History:
         for _ in range(5):
             if self.primary is None:
                 await self.find_primary()
-        node = self.primary
+        found = self.primary
         if self.version < 3 and not any(one.disk.consistent for one in self.nodes):
             self.split = True
             return
-        assert node is not None, f"nobody can be primary: {self.report()}"
+        assert found is not None, f"nobody can be primary: {self.report()}"
+        node = found
         node.other.role = Role.SECONDARY
         wrote, alone = len(self.wrote) == 2, len(self.alone) == 2
         with trio.move_on_after(300):
             while not self.agreed(node) and "split-brain" not in node.events:
                 wrote, alone = len(self.wrote) == 2, len(self.alone) == 2
-                if node.primary is not None and node.primary.detached:
+                if node.primary is None:  # it gave up after all, for something that had failed before
+                    await self.quiet()
+                    return
+                if node.primary.detached:
                     await self.attach(node)
                 await trio.sleep(0.25)
         self.split = not self.agreed(node)
