@@ -75,11 +75,6 @@ class Alone:
         self.met = True
         return True
 
-    @property
-    def settled(self) -> bool:
-        """Nothing is to be recorded, or being recorded."""
-        return not self.wanted or self._recorded
-
     def forget(self) -> None:
         """The other node has it all by now, and this one no component: nothing is written here alone any more."""
         self.wanted = False

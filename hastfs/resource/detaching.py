@@ -58,7 +58,7 @@ class Detacher:
         replica = self._replica
         if replica.link is None or replica.link.version < STATE_SINCE:
             return False
-        return replica.stale or (replica.map.in_sync and replica.alone.settled)
+        return replica.stale or replica.map.in_sync
 
     async def run(self) -> None:
         """Parts with the component when asked to; runs for ever."""
@@ -74,7 +74,9 @@ class Detacher:
 
     async def _detach(self, nursery: trio.Nursery) -> bool:
         replica, link = self._replica, self._replica.link
-        if replica.detached or link is None or not self._possible():
+        # What is being recorded of writing alone draws a generation, on which that of the other node has to build.
+        unrecorded = await finished(replica.alone.when_recorded)
+        if replica.detached or link is None or link is not replica.link or unrecorded or not self._possible():
             return replica.detached or replica.stale
         replica.detaching = True
         line = self._line(link)
