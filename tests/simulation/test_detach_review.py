@@ -273,18 +273,18 @@ async def test_a_component_fails_while_the_nodes_agree(
         await until(lambda: a.primary is not None and a.primary.map.in_sync)
         await trio.sleep(fails)
         a.disk.failing["write"] = errno.EIO
-        answers: list[int] = []
-        write(a, 0, answers)
+        answers: list[list[int]] = [[], []]
+        write(a, 0, answers[0])
         await trio.sleep(cut)
         b.reachable = False
         a.cut()
         a.disk.failing.clear()
-        write(a, 1, answers)
+        write(a, 1, answers[1])
         await trio.sleep(12)
         b.reachable = True
         await until(lambda: linked(a))
-        await until(lambda: len(answers) == 2)
-        for extent, error in enumerate(answers):
+        await until(lambda: all(answers))
+        for extent, (error,) in enumerate(answers):
             assert error or await a.read(extent * EXTENT, EXTENT) == OTHER
         await joined_again(a, b)
 
