@@ -140,6 +140,7 @@ class Request:
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self.excused = False
 
     def issue(self, node: Node) -> None:
         history, primary = self.history, node.primary
@@ -163,7 +164,7 @@ class Request:
             return False
         history.waiting.remove(self)
         if error and self.primary.failure is None:
-            excused = self.link is None or self.link is not self.primary.link
+            excused = self.excused or self.link is None or self.link is not self.primary.link
             excused = excused or self.excuses != history.excuses or not history.fair(self.node)
             assert excused, f"{self} failed ({error}) although the other node is well: {history.report()}"
         return True
@@ -218,6 +219,7 @@ class Flush(Request):
         self.truth = self.history.truth
         self.began = self.truth.number + 1
         self.busy = {cell for change in self.history.changes for cell in change.cells}
+        self.excused = primary.remote_cache.lost  # it is to tell of that
         primary.flush(self.done)
 
     def done(self, error: int) -> None:
