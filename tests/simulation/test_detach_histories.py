@@ -9,6 +9,7 @@ it all, and whatever differs from it must be copied.
 from __future__ import annotations
 
 import contextlib
+import errno
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -718,7 +719,9 @@ class History:
         self.check_content("content", node.disk.content, node, self.truth.possible)
         assert await node.read(0, CELLS * CELL) == a.data[: CELLS * CELL]
         assert node.primary is not None and not node.primary.map.pending(), self.report()
-        assert await node.flush() == 0
+        assert node.primary is not None
+        tells = node.primary.remote_cache.lost
+        assert await node.flush() == (errno.EIO if tells else 0)
         self.truth.flushed(self.truth.number + 1, set())
         self.check_content("stable", node.disk.stable, node, self.truth.possible)
         self.agree()
