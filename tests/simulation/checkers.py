@@ -34,8 +34,7 @@ class Coverage:
             try:
                 self._written(node, disk, position, length)
             except Violation as violation:
-                self._violated(violation)
-                raise
+                self._violated(violation)  # raised here, it would leave whoever wrote without an answer
 
         disk.watch = written
 

@@ -68,12 +68,11 @@ class Client:
         return True
 
     def _guard(self, check: Callable[[], None]) -> None:
-        """An engine may be in the middle of something, so that what is raised here could get lost."""
+        """Raised from here, it would go to an engine that is in the middle of something."""
         try:
             check()
         except Violation as violation:
             self._violated(violation)
-            raise
 
     def _excuse(self, request: Request, error: int, what: str) -> None:
         """An error is only for an application whose own disk fails, or is not the good copy."""

@@ -41,9 +41,10 @@ class History:
         self.log = log
         self.violations: list[Violation] = []
         self.model = Model(self.nodes)
-        self.coverage = Coverage(self.model, self.violations.append)
+        self.scope = nursery.cancel_scope
+        self.coverage = Coverage(self.model, self.violated)
         self.coverage.durable = a.config.metaflush
-        self.client = Client(chance, self.model, self.violations.append)
+        self.client = Client(chance, self.model, self.violated)
         self.mishaps = Mishaps(chance, self.nodes)
         self.operator = Operator(
             chance, self.model, self.coverage, self.client, nursery, metaflush=a.config.metaflush
@@ -52,6 +53,12 @@ class History:
         for node in self.nodes:
             node.survives_failure = True
             node.notify = partial(self.notified, node)  # type: ignore[method-assign]
+
+    def violated(self, violation: Violation) -> None:
+        """The life is over."""
+        self.log(f"VIOLATION {violation}")
+        self.violations.append(violation)
+        self.scope.cancel()
 
     def notified(self, node: Node, event: Event) -> None:
         """What the hooks would be told, and when the claims are made that the checkers check."""
@@ -65,8 +72,7 @@ class History:
             elif event is Event.SPLIT_BRAIN:
                 self._split_brain()
         except Violation as violation:
-            self.violations.append(violation)
-            raise
+            self.violated(violation)
 
     def _sync_done(self, node: Node) -> None:
         target = node if self.model.target[node.name] is not None else node.other
@@ -80,6 +86,18 @@ class History:
             raise Violation(f"a split brain of one history: {self.report()}")
 
     # -- one thing after the other ---------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """All of it."""
+        if self.chance.random() < 0.8:
+            self.operator.follow(self.nodes[1])  # otherwise sooner or later
+        await self._promote(self.nodes[0])
+        for _ in range(STEPS):
+            if self.split:
+                return
+            await self.step()
+        if not self.split:
+            await self.quiet()
 
     async def step(self) -> None:
         """Something is asked, or happens."""
@@ -99,8 +117,6 @@ class History:
         self._look()
 
     def _look(self) -> None:
-        if self.violations:
-            raise self.violations[0]
         for node in self.operator.primaries:
             if have_agreed(node):
                 self.model.agreed()
@@ -277,8 +293,6 @@ class History:
 
     async def _until(self, condition: Callable[[], bool]) -> bool:
         for _ in range(800):
-            if self.violations:
-                raise self.violations[0]
             if condition():
                 return True
             await trio.sleep(0.25)
@@ -290,17 +304,19 @@ class History:
         for node in self.nodes:
             primary = node.primary
             engine = primary and (primary.link, primary.map.pending(), primary.stale, primary.active)
-            parts.append(f"{node.name} {node.role.word} {engine} {node.disk.metadata} {node.events[-5:]} {node.errors[-2:]}")
+            found = (engine, node.disk.metadata, node.events[-5:], node.errors[-2:])
+            parts.append(f"{node.name} {node.role.word} {found}")
         return f"{'; '.join(parts)}; wrote {self.model.wrote} alone {self.model.alone}"
 
 
 async def live(seed: int, log: Log = lambda _: None) -> None:
     """The life of that seed. Raises Violation (perhaps in a group) if a promise is broken."""
     chance = random.Random(seed)
-    replication = chance.choice(list(Replication))
-    with trio.fail_after(LONGEST):
+    violations: list[Violation] = []
+    with trio.move_on_after(LONGEST) as limit:
+        sizes = {"size": SIZE, "extentsize": EXTENT, "keepdirty": chance.choice((0, 1, 3))}
         async with (
-            pair(replication=replication, size=SIZE, extentsize=EXTENT, keepdirty=chance.choice((0, 1, 3))) as (a, b),
+            pair(replication=chance.choice(list(Replication)), **sizes) as (a, b),
             trio.open_nursery() as nursery,
         ):
             metaflush = chance.random() < 0.9
@@ -309,15 +325,13 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
             if chance.random() < 0.25:
                 a.version = b.version = chance.choice((0, 1, 2))
             history = History(chance, a, b, nursery, lambda text: log(f"{trio.current_time():10.3f} {text}"))
-            if chance.random() < 0.8:
-                b.become_secondary()  # otherwise sooner or later
-            await a.become_primary()
-            for _ in range(STEPS):
-                if history.split:
-                    break
-                await history.step()
-            if not history.split:
-                await history.quiet()
+            violations = history.violations
+            await history.live()
+            nursery.cancel_scope.cancel()
+    if violations:
+        raise violations[0]
+    if limit.cancelled_caught:
+        raise Violation("it hangs")
 
 
 class _Secrets:

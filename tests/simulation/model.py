@@ -92,7 +92,8 @@ class Request:
         self.ways = self._ways()
 
     def _errors(self) -> tuple[int, int]:
-        return self.node.disk.errors, self.node.other.disk.errors
+        other = self.node.other
+        return self.node.disk.errors, other.disk.errors + other.deaths
 
     def _ways(self) -> tuple[int, float]:
         out, back = self.node.out, self.node.other.out
@@ -107,7 +108,7 @@ class Request:
 
     @property
     def disks_were_well(self) -> tuple[bool, bool]:
-        """Whether the disk here, and the one there, did all that was asked since it began."""
+        """Whether the disk here, and the one there, did all that was asked since it began, and kept it."""
         here, there = self._errors()
         return here == self.errors[0], there == self.errors[1]
 
@@ -285,7 +286,8 @@ class Model:
         found, now = values_on(node.disk), self.copies[node.name].now
         for cell in cells:
             if found[cell] not in now[cell] and found[cell] not in self.may_be(node, cell):
-                raise Violation(f"{what}: cell {cell} of {node.name} holds {found[cell]}, not {self.may_be(node, cell)}")
+                allowed = self.may_be(node, cell)
+                raise Violation(f"{what}: cell {cell} of {node.name} holds {found[cell]}, not {allowed}")
 
     def check_survivors(self, node: Node, cells: Iterable[int], what: str) -> None:
         """Nor does it after a power loss, at whatever instant."""
@@ -338,11 +340,10 @@ class Model:
             self.alone[node.other.name] = False  # but for what it wrote since; nobody can tell from here
 
     def caught_up(self, target: Node) -> None:
-        """The node has all that the other one has."""
+        """The node has all that the other one had when that was said, which may be a while ago."""
         truth, copy = self.copies[target.other.name], self.copies[target.name]
         for cell in range(CELLS):
-            copy.now[cell] = set(truth.now[cell])
-            copy.stable[cell] = truth.stable[cell] | truth.now[cell]
+            copy.settle_durably(cell, truth.stable[cell] | truth.now[cell])
         self.check(target, range(CELLS), "called equal")
         self.check_survivors(target, range(CELLS), "called equal")
         self.target[target.name] = None
@@ -353,7 +354,8 @@ class Model:
         for node in self.nodes:
             self.alone[node.name] = self.half[node.name] = False
             self.target[node.name] = None
-            self.wrote[node.name] = any(write.node is node for write in self.writes)
+            unproven = node.engine is not None and node.engine.map.unproven
+            self.wrote[node.name] = unproven or any(write.node is node for write in self.writes)
 
     def lost_power(self, node: Node, *, durable_metadata: bool) -> None:
         """What is on the disk is what survived."""

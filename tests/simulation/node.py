@@ -87,6 +87,7 @@ class Node:
         self.primary: Primary | None = None
         self.secondary: Secondary | None = None
         self.connections: list[SimulatedChannel] = []
+        self.deaths = 0
         self.survives_failure = False
         """Whether an engine that ends by itself with an error only ends its role, or the test too."""
         self.engine_ended: Callable[[], None] = lambda: None
@@ -246,6 +247,7 @@ class Node:
     def die(self, chance: random.Random | None = None) -> None:
         """kill -9, from this instant on: no more gets to the disk (by chance, a part of what was being written)."""
         self.role = Role.INIT
+        self.deaths += 1
         if chance is not None:
             self.disk.lose_writer(chance)
         self.disk.pending.clear()
