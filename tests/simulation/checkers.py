@@ -89,6 +89,8 @@ def have_agreed(node: Node) -> bool:
     primary = node.primary
     if primary is None or primary.link is None or primary.stale or primary.active or not primary.map.in_sync:
         return False
+    if node.other.secondary is None:
+        return False  # the primary does not know yet
     ours, theirs = node.disk.metadata, node.other.disk.metadata
     if node.other.version < 3:
         return (ours.localcnt, ours.remotecnt) == (theirs.remotecnt, theirs.localcnt)

@@ -38,6 +38,15 @@ class Fault:
         return self.place is None or (position < self.place[1] and self.place[0] < position + length)
 
 
+@dataclass(eq=False)
+class _UnderWay:
+    """A write that the disk is busy with: some of it may be there already. `durable`: it goes through the cache."""
+
+    position: int
+    data: bytes
+    durable: bool
+
+
 class SimulatedDisk:
     """The medium: `content` is what reads see, `stable` what survives. Latencies in (simulated) seconds."""
 
@@ -71,8 +80,7 @@ class SimulatedDisk:
         self.stable = bytearray(self.content)
         self.unflushed: dict[int, list[bytes]] = {}
         """By sector, all that was written to it since it was flushed, the oldest first."""
-        self.pending: list[Piece] = []
-        """What is being written: some of it may be there already."""
+        self.pending: list[_UnderWay] = []
         self.durable_writes: list[Piece] = []
         self.watch: Callable[[int, int], None] | None = None
         """Is told of each change of the content: position and length."""
@@ -139,8 +147,8 @@ class SimulatedDisk:
 
     def lose_power(self, chance: random.Random) -> None:
         """A sector that was not flushed holds anything that was written to it since, or what it held before."""
-        for position, data in self.pending:
-            for sector, piece in _by_sector(position, data):
+        for write in self.pending:
+            for sector, piece in _by_sector(write.position, write.data):
                 self.unflushed.setdefault(sector, []).append(piece)
         self.pending.clear()
         for sector, versions in sorted(self.unflushed.items()):
@@ -152,12 +160,17 @@ class SimulatedDisk:
         self.content[:] = self.stable
 
     def lose_writer(self, chance: random.Random) -> None:
-        """Who was writing was killed: of each write that is under way, some sectors from its start on are there."""
+        """Who was writing was killed: of each write that is under way, some sectors from its start on are there.
+
+        A durable one is one system call, which a signal does not end: it was made, or not.
+        """
         pending, self.pending = self.pending, []
-        for position, data in pending:
-            length = min(len(data), chance.randint(0, len(data) // SECTOR_SIZE) * SECTOR_SIZE)
-            if length:
-                self.put(position, data[:length])
+        for write in pending:
+            sectors = chance.randint(0, -(-len(write.data) // SECTOR_SIZE))
+            if write.durable and sectors:
+                self.put_durable(write.position, write.data)
+            elif sectors:
+                self.put(write.position, write.data[: sectors * SECTOR_SIZE])
 
     def survivors(self, position: int) -> set[int]:
         """What the byte there may be after a power loss."""
@@ -238,17 +251,17 @@ class SimulatedComponent:
         self._write_later("zero", self.layout.localoff + offset, bytes(length), done)
 
     def _write_later(self, kind: str, position: int, data: bytes, done: Done) -> None:
-        piece = (position, data)
+        write = _UnderWay(position, data, durable=False)
         if self.attached:
-            self.disk.pending.append(piece)
+            self.disk.pending.append(write)
 
         def action() -> None:
-            self.disk.pending.remove(piece)
+            self.disk.pending.remove(write)
             self.disk.put(position, data)
 
         def ended(error: int) -> None:
             if error and self.attached:
-                self.disk.pending.remove(piece)
+                self.disk.pending.remove(write)
             done(error)
 
         self._later(kind, ended, position, len(data), action)
@@ -275,11 +288,12 @@ class SimulatedComponent:
         disk, (position, data) = self.disk, piece
         if not self.attached:
             return errno.EIO
-        disk.pending.append(piece)
+        write = _UnderWay(position, data, durable=flush)
+        disk.pending.append(write)
         await self._pause(disk.latency.get("durable", 0) + (disk.trap() if disk.trap is not None else 0))
         if not self.attached:
             return errno.EIO
-        disk.pending.remove(piece)
+        disk.pending.remove(write)
         error = disk.refusal("durable", position, len(data))
         if not error:
             disk.durable_writes.append(piece)

@@ -56,9 +56,10 @@ class History:
 
     def violated(self, violation: Violation) -> None:
         """The life is over."""
-        self.log(f"VIOLATION {violation}")
-        self.violations.append(violation)
-        self.scope.cancel()
+        if not self.scope.cancel_called:
+            self.log(f"VIOLATION {violation}")
+            self.violations.append(violation)
+            self.scope.cancel()
 
     def notified(self, node: Node, event: Event) -> None:
         """What the hooks would be told, and when the claims are made that the checkers check."""
@@ -327,7 +328,7 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
             history = History(chance, a, b, nursery, lambda text: log(f"{trio.current_time():10.3f} {text}"))
             violations = history.violations
             await history.live()
-            nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()  # from now on, engines may say what they like
     if violations:
         raise violations[0]
     if limit.cancelled_caught:

@@ -336,8 +336,11 @@ class Model:
         if primary is not None and primary.link is link and not self.unmet:
             self.caught_up(node)
         elif primary is None or primary.link is not link:
-            self.half[node.name] = False
-            self.alone[node.other.name] = False  # but for what it wrote since; nobody can tell from here
+            self.was_caught_up(node)
+
+    def was_caught_up(self, target: Node) -> None:
+        """The node had all that the other one had when the link was lost. What that one has now, is another matter."""
+        self.half[target.name] = self.alone[target.other.name] = False
 
     def caught_up(self, target: Node) -> None:
         """The node has all that the other one had when that was said, which may be a while ago."""
@@ -357,14 +360,12 @@ class Model:
             unproven = node.engine is not None and node.engine.map.unproven
             self.wrote[node.name] = unproven or any(write.node is node for write in self.writes)
 
-    def lost_power(self, node: Node, *, durable_metadata: bool) -> None:
+    def lost_power(self, node: Node) -> None:
         """What is on the disk is what survived."""
         copy = self.copies[node.name]
         copy.now = [set(values) for values in copy.stable]
         self.check(node, range(CELLS), "after a power loss")
         self.observe(node)
-        if not durable_metadata:
-            self.alone[node.name] = False
 
     def observe(self, node: Node) -> None:
         """Nothing is being written: what may be there is what is there."""

@@ -55,6 +55,7 @@ class Operator:
 
     def kill(self, *nodes: Node, power: bool) -> None:
         """At this instant: the power of all of them goes, or only their workers are killed."""
+        claims = {node.name: node.disk.consistent for node in nodes}
         for node in nodes:
             self._client.drop(node)
             if power and self._metaflush:
@@ -65,7 +66,9 @@ class Operator:
                 node.die(self._chance)
         for node in nodes:
             if power and self._metaflush:
-                self._model.lost_power(node, durable_metadata=True)
+                self._model.lost_power(node)
+                if node.disk.consistent and not claims[node.name]:
+                    self._model.was_caught_up(node)  # that was just being written
 
     async def bury(self, *nodes: Node) -> None:
         """Returns when nothing of them runs any more; they could start again."""
