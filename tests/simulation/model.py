@@ -19,6 +19,7 @@ from typing import Any
 import trio
 
 from hastfs.model import Consistency, Replication
+from hastfs.ondisk.metadata import Metadata
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.node import Node
 
@@ -92,8 +93,10 @@ class Request:
         self.ways = self._ways()
 
     def _errors(self) -> tuple[int, int]:
-        other = self.node.other
-        return self.node.disk.errors, other.disk.errors + other.deaths
+        node, other = self.node, self.node.other
+        assert node.out is not None
+        assert other.out is not None
+        return node.disk.errors, other.disk.errors + other.deaths + node.out.lies + other.out.lies
 
     def _ways(self) -> tuple[int, float]:
         out, back = self.node.out, self.node.other.out
@@ -108,7 +111,10 @@ class Request:
 
     @property
     def disks_were_well(self) -> tuple[bool, bool]:
-        """Whether the disk here, and the one there, did all that was asked since it began, and kept it."""
+        """Whether the disk here, and the one there, did all that was asked since it began, and kept it.
+
+        The one there may also have been asked for something that makes no sense, or lied.
+        """
         here, there = self._errors()
         return here == self.errors[0], there == self.errors[1]
 
@@ -329,14 +335,26 @@ class Model:
 
     def state_written(self, node: Node) -> None:
         """The metadata of a node was written: if it calls itself consistent, it has to be."""
+        self._recorded(node)
         link = self.target[node.name]
-        if link is None or node.disk.metadata.consistency is not Consistency.CONSISTENT or node.version < 3:
+        if link is None or not node.disk.consistent or node.version < 3:
             return
         primary = node.engine or node.other.engine
         if primary is not None and primary.link is link and not self.unmet:
             self.caught_up(node)
         elif primary is None or primary.link is not link:
             self.was_caught_up(node)
+
+    def state_survived(self, node: Node, before: Metadata) -> None:
+        """A power loss came while the metadata was written, and the new one is what is there."""
+        self._recorded(node)
+        if node.disk.consistent and before.consistency is Consistency.INCONSISTENT:
+            self.was_caught_up(node)
+
+    def _recorded(self, node: Node) -> None:
+        """A node that has it on record that nobody is behind it, though somebody was, has agreed with the other one."""
+        if self.target[node.other.name] is not None and not node.disk.metadata.generations.base:
+            self.was_caught_up(node.other)
 
     def was_caught_up(self, target: Node) -> None:
         """The node had all that the other one had when the link was lost. What that one has now, is another matter."""
@@ -374,16 +392,18 @@ class Model:
             copy.now[cell] = {value}
             copy.stable[cell] = node.disk.survivors(node.disk.layout.localoff + cell * CELL)
 
-    def promoted(self, node: Node, *, forced: bool) -> None:
+    def forced(self, node: Node) -> None:
+        """Half of a copy is to be primary by force: that begins a history of its own."""
+        for name in self.wrote:
+            self.wrote[name] = True
+        self.half[node.name] = False
+
+    def promoted(self, node: Node) -> None:
         """The node is primary now, with its own data or (stale) with that of the other one."""
         primary = node.primary
         assert primary is not None
         if primary.stale:
             return
-        if forced and self.half[node.name]:
-            for name in self.wrote:
-                self.wrote[name] = True  # what is half of a copy begins a history of its own
-            self.half[node.name] = False
         if self.half[node.name] and node.version >= 3:
             raise Violation(f"{node.name} is in the middle of a resync, and serves")
         self.check(node, range(CELLS), "a node became primary")

@@ -26,6 +26,7 @@ class Way:
         self.lie: Callable[[bytes], bytes | None] | None = None
         """What is made of a message; None: not of this one. Once it has made something, the way is honest again."""
         self.lied_on: SimulatedChannel | None = None
+        self.lies = 0
         self.changes = 0
         """How often it became faster or slower."""
         self._opened = trio.Event()
@@ -116,6 +117,7 @@ class SimulatedChannel:
         if changed is None:
             return data
         way.lie, way.lied_on = None, self
+        way.lies += 1
         return changed
 
     @property

@@ -110,12 +110,15 @@ class Node:
         """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died."""
         self.role = Role.PRIMARY
         try:
-            self.primary = await self._nursery.start(self._run_primary, force, taking_over)
+            primary = await self._nursery.start(self._run_primary, force, taking_over)
+            if self.engine is not primary:
+                raise Died
+            self.primary = primary
         except HastError:
             if self.role is Role.PRIMARY:
                 self.role = Role.INIT
             raise
-        return self.primary
+        return primary
 
     async def _run_primary(
         self, force: bool, taking_over: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED
@@ -253,6 +256,7 @@ class Node:
         self.disk.pending.clear()
         if self._component is not None:
             self._component.close()
+        self.primary = self.engine = self.secondary = None
         if self._work is not None:
             self._work.cancel()
 

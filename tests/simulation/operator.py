@@ -55,7 +55,7 @@ class Operator:
 
     def kill(self, *nodes: Node, power: bool) -> None:
         """At this instant: the power of all of them goes, or only their workers are killed."""
-        claims = {node.name: node.disk.consistent for node in nodes}
+        before = {node.name: node.disk.metadata for node in nodes}
         for node in nodes:
             self._client.drop(node)
             if power and self._metaflush:
@@ -67,8 +67,8 @@ class Operator:
         for node in nodes:
             if power and self._metaflush:
                 self._model.lost_power(node)
-                if node.disk.consistent and not claims[node.name]:
-                    self._model.was_caught_up(node)  # that was just being written
+                if node.disk.metadata != before[node.name]:
+                    self._model.state_survived(node, before[node.name])  # it was just being written
 
     async def bury(self, *nodes: Node) -> None:
         """Returns when nothing of them runs any more; they could start again."""
@@ -125,14 +125,16 @@ class Operator:
     async def promote(self, node: Node, *, force: bool = False, taking_over: bool = False) -> bool:
         """hastctl role primary; whether it could be."""
         await node.is_dead()
+        if force and self._model.half[node.name]:
+            self.forced = True
+            self._model.forced(node)
         try:
             await node.become_primary(force=force, taking_over=taking_over)
         except HastError:
             return False
         if node.primary is None:
             return False
-        self.forced = self.forced or (force and self._model.half[node.name])
-        self._model.promoted(node, forced=force or taking_over)
+        self._model.promoted(node)
         return True
 
     async def stop(self, node: Node) -> None:
