@@ -22,7 +22,7 @@ from tests.simulation.client import Client
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.model import CELL, CELLS, EXTENT, SIZE, Model, Violation
 from tests.simulation.node import Node, pair
-from tests.simulation.operator import Operator
+from tests.simulation.operators import Operator
 
 STEPS = 30
 

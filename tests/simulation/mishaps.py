@@ -64,6 +64,7 @@ class Mishaps:
                 node.out.lied_on.cut()
                 node.out.lied_on = None
             node.reachable = True
+            node.mtu = 1 << 30
             node.disk.latency.clear()
             node.disk.faults.clear()
         if stalled:
@@ -125,7 +126,7 @@ class Mishaps:
     def odd_pieces(self) -> str:
         """New connections deliver in pieces of a few bytes."""
         for node in self._nodes:
-            node.mtu = self._chance.choice((1, 7, 100, 1 << 30))
+            node.mtu = self._chance.choice((13, 100, 700, 1 << 30))
         return "odd pieces from the next connection on"
 
     def slow_disk(self) -> str:

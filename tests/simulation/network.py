@@ -81,6 +81,7 @@ class SimulatedChannel:
         """This end's node is without power: it does not even say that the connection is gone."""
         self.sent = bytearray()
         self.timeout = 0
+        """Seconds without an acknowledgement of the other end's system; 0: any number."""
 
     def receive_into(self, room: memoryview) -> int:
         if self.closed or (self.broken and not self._inbox):
@@ -150,8 +151,11 @@ class SimulatedChannel:
         assert self.peer is not None
         while self._on_the_way:
             await trio.sleep_until(self._on_the_way[0][0])
-            await self._way.opened()
-            if self._on_the_way:
+            with trio.move_on_after(self.timeout or float("inf")) as patience:
+                await self._way.opened()
+            if patience.cancelled_caught:
+                self._time_out()
+            elif self._on_the_way:
                 _, data = self._on_the_way.popleft()
                 self._amount -= len(data)
                 self._wake()
@@ -160,12 +164,24 @@ class SimulatedChannel:
 
     def _arrived(self, data: bytes) -> None:
         if self.vanished:
+            if self.peer is not None and self._way is not None:
+                self._way.nursery.start_soon(self.peer._wait_in_vain)
             return
         if self.closed:
             if data and self.peer is not None:
                 self.peer.reset()
             return
         self._deliver(data)
+
+    async def _wait_in_vain(self) -> None:
+        """For an acknowledgement."""
+        await trio.sleep(self.timeout or float("inf"))
+        self._time_out()
+
+    def _time_out(self) -> None:
+        self._on_the_way.clear()
+        self._amount = 0
+        self.reset()
 
     def _deliver(self, data: bytes) -> None:
         self._ended = self._ended or not data
@@ -226,9 +242,7 @@ class SimulatedChannel:
         """Both ends see a reset; what is on the way is lost."""
         for end in (self, self.peer):
             if end is not None:
-                end._on_the_way.clear()
-                end._amount = 0
-                end.reset()
+                end._time_out()
 
 
 def connection(

@@ -162,6 +162,7 @@ class Node:
                 await trio.sleep(way.delay)
                 await way.opened()
         ours, theirs = connection(self.mtu, self.out, back)
+        ours.timeout = theirs.timeout = self.config.timeout
         self.connections.append(ours)
         self._nursery.start_soon(self.other.accept, theirs)
         return ours

@@ -74,7 +74,6 @@ class Operator:
         """Returns when nothing of them runs any more; they could start again."""
         for node in nodes:
             await node.is_dead()
-            node.power_up()
 
     async def crash(self, *nodes: Node, power: bool) -> None:
         """Both."""
@@ -125,7 +124,8 @@ class Operator:
     async def promote(self, node: Node, *, force: bool = False, taking_over: bool = False) -> bool:
         """hastctl role primary; whether it could be."""
         await node.is_dead()
-        if force and self._model.half[node.name]:
+        node.power_up()
+        if force and (self._model.half[node.name] or not node.disk.consistent):
             self.forced = True
             self._model.forced(node)
         try:
@@ -193,4 +193,5 @@ class Operator:
     def follow(self, node: Node) -> None:
         """hastctl role secondary, if it has no role."""
         if node.role is Role.INIT:
+            node.power_up()
             node.become_secondary()
