@@ -57,9 +57,10 @@ class Alone:
     def new_stint(self) -> bool:
         """The nodes are about to be told that they are the same: what is written alone from now on is recorded anew.
 
-        False, and nothing changes, while something of this stint is still to be recorded.
+        False, and nothing changes, while something of this stint is still to be recorded; that is tried again.
         """
         if self.wanted and not self._recorded:
+            self._wakeup.set()
             return False
         self.wanted = self._recorded = False
         return True
