@@ -97,6 +97,11 @@ def have_agreed(node: Node) -> bool:
     return ours.generations == theirs.generations and ours.consistency is theirs.consistency
 
 
+def is_detached(node: Node) -> bool:
+    """It is primary, and has parted with its component."""
+    return node.primary is not None and node.primary.detached
+
+
 def no_whole_copy(node: Node) -> bool:
     """Neither node has all: nobody there can say that all is well."""
     return Consistency.CONSISTENT not in (node.disk.metadata.consistency, node.other.disk.metadata.consistency)

@@ -51,12 +51,12 @@ class Client:
         """The kernel gives the successor of a dead worker what that one had not answered."""
         for request, again in left:
             request.restart()
-            self.waiting[request] = again
             if isinstance(request, Write):
                 request.shared = request.shared or request.link is not None
-            again()
+            self._asked(request, again)
 
     def _asked(self, request: Request, again: Callable[[], None]) -> None:
+        request.backed = self._model.is_backed(request.node)
         self.waiting[request] = again
         again()
 
@@ -75,10 +75,14 @@ class Client:
             self._violated(violation)
 
     def _excuse(self, request: Request, error: int, what: str) -> None:
-        """An error is only for an application whose own disk fails, or is not the good copy."""
-        well = request.disks_were_well[0] and not request.node.disk.faults
-        if error and well and not request.stale and not request.primary.stale:
+        """An error is only for an application that no node can help: one whose disk is well, and has the good copy."""
+        here, there = request.disks_were_well
+        if not error:
+            return
+        if here and not request.node.disk.faults and not request.stale and not request.primary.stale:
             raise Violation(f"a {what} failed ({error}) although nothing is wrong with this node's disk")
+        if there and request.backed and request.kept_link:
+            raise Violation(f"a {what} failed ({error}) although the other node is well, and has all")
 
     # -- the four requests -----------------------------------------------------------------------------------------
 

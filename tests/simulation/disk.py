@@ -303,8 +303,7 @@ class SimulatedComponent:
         return self.disk.damage
 
     def let_go(self) -> Callable[[], None]:
-        self.attached = False
-        return self.close
+        return lambda: None  # what is under way will be done, unless somebody is killed
 
     def close(self) -> None:
         self.attached = False

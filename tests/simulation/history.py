@@ -17,7 +17,7 @@ import trio.testing
 from hastfs.model import Replication, Role
 from hastfs.resource import alone
 from hastfs.resource.events import Event
-from tests.simulation.checkers import Coverage, are_strangers, check_equal, have_agreed, no_whole_copy
+from tests.simulation.checkers import Coverage, are_strangers, check_equal, have_agreed, is_detached, no_whole_copy
 from tests.simulation.client import Client
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.model import CELL, CELLS, EXTENT, SIZE, Model, Violation
@@ -70,6 +70,8 @@ class History:
                 self._sync_done(node)
             elif event is Event.SPLIT_BRAIN:
                 self._split_brain()
+            elif event is Event.DETACH:
+                self.model.detached(node)
         except Violation as violation:
             self.violated(violation)
 
@@ -79,9 +81,13 @@ class History:
         self.model.agreed()
 
     def _split_brain(self) -> None:
-        """Only of nodes of which each wrote something that the other one has not."""
+        """Only of nodes of which each wrote something that the other one has not.
+
+        Or if the applications of a primary without a component would find other data than they left.
+        """
         versioned = min(node.version for node in self.nodes) >= 3
-        if versioned and not all(self.model.wrote.values()):
+        without = any(node.engine is not None and node.engine.detached for node in self.nodes)
+        if versioned and not without and not all(self.model.wrote.values()):
             raise Violation(f"a split brain of one history: {self.report()}")
 
     # -- one thing after the other ---------------------------------------------------------------------------------
@@ -102,8 +108,11 @@ class History:
         """Something is asked, or happens."""
         self._look()
         primaries = self.operator.primaries
+        detached = [node for node in primaries if is_detached(node)]
         if not primaries:
             await self._begin_anew()
+        elif detached and self.chance.random() < 0.1:
+            await self._attach(self.chance.choice(detached))
         elif self.chance.random() < 0.7:
             node = self.chance.choice(primaries)
             self.log(f"{node.name}: {self.client.ask(node)}")
@@ -206,6 +215,18 @@ class History:
             await self.operator.crash(node.other, power=False)
             await self._promote(node.other, force=True)
 
+    async def _attach(self, node: Node) -> None:
+        """The disk is repaired or replaced, or the operator only hopes so."""
+        dice = self.chance.random()
+        if dice < 0.6:
+            node.disk.faults.clear()
+            self.log(f"{node.name}: its disk is repaired")
+        elif dice < 0.8:
+            self.operator.replace_disk(node)
+            self.log(f"{node.name}: it gets a new disk")
+        self.log(f"{node.name}: attach")
+        self.log(f"{node.name}: {'goes on' if await self.operator.attach(node) else 'cannot'}")
+
     async def _recreate(self, node: Node) -> None:
         """hastctl create, mostly on the right node."""
         wrong = self.chance.random() < 0.2
@@ -232,6 +253,8 @@ class History:
             self.split = True
             return
         node = primaries[0]
+        if is_detached(node) and not (await self.operator.attach(node) and not is_detached(node)):
+            raise Violation(f"{node.name} does not get its component back: {self.report()}")
         await trio.sleep(0.01)  # whoever has lost his link knows it
         both_alone = all(self.model.alone.values())
         for one in self.nodes:
@@ -333,6 +356,12 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
         raise Violation("it hangs")
 
 
+async def _here(function: Callable[..., object], *arguments: object) -> object:
+    """In place of `trio.to_thread.run_sync`: when a thread is done, no seed says."""
+    await trio.lowlevel.checkpoint()
+    return function(*arguments)
+
+
 class _Secrets:
     """In place of the module `secrets`."""
 
@@ -346,7 +375,8 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
     trio._core._run._r.seed(seed)
     secrets, alone.secrets = alone.secrets, _Secrets(seed)  # type: ignore[assignment]
+    in_thread, trio.to_thread.run_sync = trio.to_thread.run_sync, _here  # type: ignore[assignment]
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
-        alone.secrets = secrets
+        alone.secrets, trio.to_thread.run_sync = secrets, in_thread

@@ -6,7 +6,9 @@ and cell there is the set of values that its disk may show, and the set of those
 - a write that begins may be there from then on; one that is acknowledged is there, with those that overlapped it,
 - on the other node it is when the mode of replication says so (`Write.is_replicated`),
 - a flush that is acknowledged leaves nothing older to a power loss, on both nodes if they were linked,
-- a node that is brought up to date may show what the other one has, and has nothing else when that is over.
+- a node that is brought up to date may show what the other one has, and has nothing else when that is over,
+- from the moment when a primary parts with its component, the other node's disk alone is what counts: nothing is
+  known of its own one, but that it may show whatever is written, until it is brought up to date.
 
 An engine that claims less is wrong at the moment it claims it: `check` looks at the disk itself.
 """
@@ -18,7 +20,7 @@ from typing import Any
 
 import trio
 
-from hastfs.model import Consistency, Replication
+from hastfs.model import Consistency, Replication, Role
 from hastfs.ondisk.metadata import Metadata
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.node import Node
@@ -76,6 +78,9 @@ class Copy:
 
 class Request:
     """Something an application asked of the primary `node`, and has not heard of. `link`: the one it may go over."""
+
+    backed = False
+    """Whether the other node could do it just as well if the disk here fails, or has to anyway."""
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -145,8 +150,10 @@ class Write(Request):
 
     def is_replicated(self) -> bool:
         """Whether the other node must have it on its disk if it is acknowledged now."""
+        if self.primary.detached:
+            return True
         whole = self.kept_link and self.disks_were_well[1]
-        return whole and (self.stale or self.modes == {Replication.FULLSYNC})
+        return whole and (self.stale or self.primary.stale or self.modes == {Replication.FULLSYNC})
 
 
 class Flush(Request):
@@ -200,6 +207,12 @@ class Model:
         """Got some of what the other node has, and not all."""
         self.unmet = False
         """One of them was made anew, and no map says yet that all is to be copied to it."""
+        self.under_way: dict[str, set[int]] = {node.name: set() for node in nodes}
+        """Cells that the node has acknowledged before the other one had them."""
+        self.errors = {node.name: -1 for node in nodes}
+        """Of the node's disk, when the nodes last agreed."""
+        self.counted = {node.name: 0 for node in nodes}
+        """How often the node has it on record that it wrote alone."""
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -214,30 +227,36 @@ class Model:
                         other.overlapped[cell].add(write.value)
         for cell in write.cells:
             self.touched[cell] = self.number
-        self.wrote[write.node.name] = True
+        if not write.primary.detached:
+            self.wrote[write.node.name] = True
         self.writes.append(write)
 
     def ended(self, write: Write, error: int) -> None:
         """It is answered; any error: it may have been done, or not."""
         self.writes.remove(write)
-        here, there = self.copies[write.node.name], self.copies[write.node.other.name]
-        both = not error and write.is_replicated()
+        node, other, detached = write.node, write.node.other, write.primary.detached
+        here, there = self.copies[node.name], self.copies[other.name]
+        is_here, is_there = not error and not detached, not error and write.is_replicated()
         for cell in write.cells:
             values = {write.value} | write.overlapped[cell]
-            if error:
-                here.add(cell, {write.value})
-            else:
+            if is_here:
                 here.settle(cell, values)
-            if both:
+            else:
+                here.add(cell, {write.value})
+            if is_there:
                 there.settle(cell, values)
             elif write.shared:
                 there.add(cell, values)
-        if not error:
-            self.check(write.node, write.cells, "an acknowledged write is not there")
-            if both:
-                self.check(write.node.other, write.cells, "a write was acknowledged before the other node had it")
-            if write.primary.link is None:
-                self.alone[write.node.name] = True
+        if is_here:
+            self.check(node, write.cells, "an acknowledged write is not there")
+        if is_there:
+            self.check(other, write.cells, "a write was acknowledged before the other node had it")
+        elif not error and write.modes != {Replication.FULLSYNC}:
+            self.under_way[node.name].update(write.cells)
+        if not error and detached:
+            self.alone[other.name] = True
+        elif not error and write.primary.link is None:
+            self.alone[node.name] = True
 
     def lost(self, write: Write) -> None:
         """Nobody will answer it any more."""
@@ -245,8 +264,8 @@ class Model:
 
     def flushed(self, flush: Flush) -> None:
         """A flush succeeded: all that was acknowledged before it survives, wherever it was linked to."""
-        node, other = flush.node, flush.node.other
-        source, target = (other, node) if flush.stale else (node, other)
+        node, other, detached = flush.node, flush.node.other, flush.primary.detached
+        source, target = (other, node) if flush.stale or detached else (node, other)
         if flush.stale and not flush.kept_link:
             return
         self.check(source, range(CELLS), "before a flush")
@@ -255,7 +274,7 @@ class Model:
         for cell in quiet:
             truth.settle_durably(cell, truth.now[cell])
         self.check_survivors(source, quiet, "a flush was acknowledged too early")
-        if not flush.kept_link or not flush.disks_were_well[1] or self.unmet:
+        if not flush.kept_link or not flush.disks_were_well[1] or self.unmet or detached:
             return
         behind = flush.out_of_sync | _out_of_sync(flush.primary)
         equal = [cell for cell in quiet if cell // PER_EXTENT not in behind]
@@ -318,15 +337,51 @@ class Model:
         source, target = (node.other, node) if primary.stale else (node, node.other)
         if self.alone[target.name]:
             raise Violation(f"{target.name} wrote alone, and is to be overwritten by {source.name}")
-        self.unmet = False
         for write in self.writes:
             if write.node is node:
                 write.shared = True
+        if primary.detached:
+            return
+        self.unmet = False
         truth, copy = self.copies[source.name], self.copies[target.name]
         for cell in range(CELLS):
             copy.add(cell, truth.now[cell])
         self.target[source.name] = None
-        self.target[target.name] = primary.link if not primary.map.in_sync else None
+        behind = not primary.map.in_sync or self.half[target.name]
+        self.target[target.name] = primary.link if behind else None
+
+    def is_backed(self, node: Node) -> bool:
+        """Whether the other node can do alone what is asked of the primary `node` now, if it is well and stays linked."""
+        primary, other = node.primary, node.other
+        if primary is None or primary.link is None or node.version < 3:
+            return False
+        if primary.stale:
+            return True
+        # A write that began on another link may turn out to be here only.
+        late = any(write.node is node and write.link is not primary.link for write in self.writes)
+        whole = primary.map.in_sync and other.disk.consistent and other.disk.errors == self.errors[other.name]
+        return whole and not late
+
+    def detached(self, node: Node) -> None:
+        """The primary parts with its component: the other node has all that was ever acknowledged, and counts alone."""
+        other, loose = node.other, self.under_way[node.name]
+        here, there = self.copies[node.name], self.copies[other.name]
+        for cell in range(CELLS):
+            if cell not in loose:
+                there.settle(cell, here.now[cell] & there.now[cell])
+        self.check(other, set(range(CELLS)) - loose, "a component was given up that has what the other one lacks")
+        self.target[node.name] = self.target[other.name] = None
+        self.half[other.name] = False
+        self._has_less(node)
+
+    def attached(self, node: Node) -> None:
+        """What the primary parted with may be used again, once it is brought up to date."""
+        self._has_less(node)
+
+    def _has_less(self, node: Node) -> None:
+        # One that could not be marked looks complete.
+        self.half[node.name] = not node.disk.consistent
+        self.wrote[node.other.name] = True
 
     def data_written(self, node: Node) -> None:
         """Something was written to the data of a node."""
@@ -336,6 +391,9 @@ class Model:
     def state_written(self, node: Node) -> None:
         """The metadata of a node was written: if it calls itself consistent, it has to be."""
         self._recorded(node)
+        counted, self.counted[node.name] = self.counted[node.name], node.disk.metadata.localcnt
+        if node.role is Role.SECONDARY and node.disk.metadata.localcnt > counted:
+            self.wrote[node.name] = True  # the primary may have parted with its component
         link = self.target[node.name]
         if link is None or not node.disk.consistent or node.version < 3:
             return
@@ -375,6 +433,8 @@ class Model:
         for node in self.nodes:
             self.alone[node.name] = self.half[node.name] = False
             self.target[node.name] = None
+            self.under_way[node.name].clear()
+            self.errors[node.name] = node.disk.errors
             unproven = node.engine is not None and node.engine.map.unproven
             self.wrote[node.name] = unproven or any(write.node is node for write in self.writes)
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import trio
 
 from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
-from hastfs.model import Checksum, Compression, Replication, Role
-from hastfs.ondisk.metadata import Metadata
+from hastfs.model import Checksum, Compression, Consistency, Replication, Role
+from hastfs.ondisk.layout import SECOND_COPY
+from hastfs.ondisk.metadata import Metadata, encode
 from hastfs.protocol.frame import FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome, acts_as, decode_opening, negotiate
 from hastfs.resource import secondary
@@ -111,8 +113,13 @@ class Node:
     # -- the primary's side ----------------------------------------------------------------------------------------
 
     async def become_primary(self, *, force: bool = False, taking_over: bool = False) -> Primary:
-        """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died."""
+        """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died.
+
+        Only such a one knows of a component that this node has parted with.
+        """
         self.role = Role.PRIMARY
+        if not taking_over:
+            self.detached = None
         try:
             primary = await self._nursery.start(self._run_primary, force, taking_over)
             if self.engine is not primary:
@@ -165,10 +172,29 @@ class Node:
         self.notify(Event.DETACH)
 
     async def attach(self) -> Primary:
-        """hastctl attach: a new worker takes over, with the component."""
+        """hastctl attach: a new worker takes over, with the component, unless that still fails."""
         await self.crash()
-        self.detached = None
+        await self.mend_component()
         return await self.become_primary(taking_over=True)
+
+    async def mend_component(self) -> bool:
+        """What `provision.attach_component` does before the component is used again: false if it still fails."""
+        left, found = self.detached, self.disk.metadata
+        assert left is not None
+        marked = replace(
+            found,
+            consistency=Consistency.INCONSISTENT,
+            resuid=found.resuid or left.resuid,
+            serial=found.serial + 1,
+        )
+        pieces = [(position, encode(marked)) for position in (SECOND_COPY, 0)]
+        async with trio.open_nursery() as nursery:
+            self._component = component = SimulatedComponent(self.disk, nursery)
+            error = await finished(lambda done: component.write_durable(pieces, done))
+            component.close()
+        if not error:
+            self.detached = None
+        return not error
 
     def _make_dial(self, config: ResourceConfig) -> Dial | None:
         return self._dial if config.remote is not None else None

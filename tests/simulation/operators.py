@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
@@ -104,13 +105,16 @@ class Operator:
         self.kill(*victims, power=power)
         await trio.lowlevel.checkpoint()
 
-    async def take_over(self, node: Node) -> bool:
-        """The primary's worker is killed, another one takes its place on the same image. Returns whether it could."""
+    async def take_over(self, node: Node, between: Callable[[], Awaitable[bool]] | None = None) -> bool:
+        """The primary's worker is killed, another one takes its place on the same image. Returns whether it could.
+
+        `between` comes between the two, and says whether the other one may.
+        """
         left = self._client.forget(node)
         node.die(self._chance)
         await node.is_dead()
         # What was not answered is still being asked: its values may be anywhere as before.
-        taken = await self.promote(node, taking_over=True)
+        taken = (between is None or await between()) and await self.promote(node, taking_over=True)
         if taken:
             self._client.ask_again(left)
         else:
@@ -118,6 +122,16 @@ class Operator:
                 if request in self._model.writes:
                     self._model.lost(request)  # type: ignore[arg-type]
         return taken
+
+    async def attach(self, node: Node) -> bool:
+        """hastctl attach: a worker with the component takes over, or one without it. Returns whether there is one."""
+        deaths = node.deaths + 1
+        return await self.take_over(node, lambda: self._mend(node, deaths))
+
+    async def _mend(self, node: Node, deaths: int) -> bool:
+        if await node.mend_component():
+            self._model.attached(node)
+        return node.deaths == deaths
 
     # -- roles -----------------------------------------------------------------------------------------------------
 
@@ -149,12 +163,16 @@ class Operator:
     async def recreate(self, node: Node) -> None:
         """hastctl create: what it had is gone."""
         await self.crash(node, power=False)
+        self.replace_disk(node)
+        for one in self.nodes:
+            one.events.clear()
+
+    def replace_disk(self, node: Node) -> None:
+        """Nobody uses it. There is a new one in its place, and hastctl create was done."""
         layout, keepdirty = node.disk.layout, node.disk.metadata.keepdirty
         node.disk = SimulatedDisk(RESOURCE, layout.mediasize, layout.extentsize, keepdirty)
         self._model.made_anew(node)
         self._coverage.watch(node)
-        for one in self.nodes:
-            one.events.clear()
 
     def reload(self) -> str:
         """hast.conf is another one: on both nodes, or on one."""
