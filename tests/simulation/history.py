@@ -253,12 +253,13 @@ class History:
             self.split = True
             return
         node = primaries[0]
-        if is_detached(node) and not (await self.operator.attach(node) and not is_detached(node)):
-            raise Violation(f"{node.name} does not get its component back: {self.report()}")
         await trio.sleep(0.01)  # whoever has lost his link knows it
         both_alone = all(self.model.alone.values())
         for one in self.nodes:
             one.events.clear()
+        await self._until(lambda: self._is_settled(node) or is_detached(node))
+        if is_detached(node) and not (await self.operator.attach(node) and not is_detached(node)):
+            raise Violation(f"{node.name} does not get its component back: {self.report()}")
         if not await self._until(lambda: self._is_settled(node)):
             if not no_whole_copy(node) or node.version >= 3:
                 raise Violation(f"the nodes do not agree: {self.report()}")

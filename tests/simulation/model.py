@@ -20,7 +20,7 @@ from typing import Any
 
 import trio
 
-from hastfs.model import Consistency, Replication, Role
+from hastfs.model import Consistency, Replication
 from hastfs.ondisk.metadata import Metadata
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.node import Node
@@ -342,7 +342,7 @@ class Model:
                 write.shared = True
         if primary.detached:
             return
-        self.unmet = False
+        self.unmet = self.unmet and not target.disk.metadata.resuid  # it may be the answer of the one before
         truth, copy = self.copies[source.name], self.copies[target.name]
         for cell in range(CELLS):
             copy.add(cell, truth.now[cell])
@@ -391,9 +391,6 @@ class Model:
     def state_written(self, node: Node) -> None:
         """The metadata of a node was written: if it calls itself consistent, it has to be."""
         self._recorded(node)
-        counted, self.counted[node.name] = self.counted[node.name], node.disk.metadata.localcnt
-        if node.role is Role.SECONDARY and node.disk.metadata.localcnt > counted:
-            self.wrote[node.name] = True  # the primary may have parted with its component
         link = self.target[node.name]
         if link is None or not node.disk.consistent or node.version < 3:
             return
@@ -410,7 +407,13 @@ class Model:
             self.was_caught_up(node)
 
     def _recorded(self, node: Node) -> None:
-        """A node that has it on record that nobody is behind it, though somebody was, has agreed with the other one."""
+        """A node that has it on record that nobody is behind it, though somebody was, has agreed with the other one.
+
+        One that has it on record that it wrote alone, may have done so, or is a primary's only copy.
+        """
+        counted, self.counted[node.name] = self.counted[node.name], node.disk.metadata.localcnt
+        if node.disk.metadata.localcnt > counted:
+            self.wrote[node.name] = True
         if self.target[node.other.name] is not None and not node.disk.metadata.generations.base:
             self.was_caught_up(node.other)
 
