@@ -248,6 +248,8 @@ class Connector:
             await replica.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
         self._unheard = False
         link.check()  # from here on to `link_up` without a pause: nobody would take a lost link down
+        if terms.syncsrc is SyncSource.PRIMARY:
+            replica.map.link_made()
         if terms.syncsrc is SyncSource.PRIMARY and not replica.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
             link.state(Consistency.INCONSISTENT, terms.generations, self._state_answered(link))
