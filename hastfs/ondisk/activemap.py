@@ -162,6 +162,11 @@ class Activemap:
         for extent in list(self._written):
             self._mark_out_of_sync(extent)
 
+    def link_made(self) -> None:
+        """A link begins to the node that is brought up to date: writes in flight went out before, and not over it."""
+        for extent in self._inflight:
+            self._mark_out_of_sync(extent)
+
     def merge(self, remote: bytes) -> None:
         """The other node's map: its dirty extents are out of sync here too."""
         self._out_of_sync.merge(remote)

@@ -258,6 +258,8 @@ class Connector:
         if (replica.detaching or replica.detached) != joining.detached:
             # The other node does not know that it keeps the map.
             raise LinkLost("the component failed while connecting")
+        if terms.syncsrc is SyncSource.PRIMARY:
+            replica.map.link_made()
         if terms.syncsrc is SyncSource.PRIMARY and not replica.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
             link.state(Consistency.INCONSISTENT, terms.generations, self._state_answered(link))

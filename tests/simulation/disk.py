@@ -1,11 +1,14 @@
-"""A disk in memory with a volatile write cache: what was not flushed may be lost, sector by sector, at a power loss."""
+"""A disk in memory with a volatile write cache: at a power loss, any of what was written since the last flush survives,
+sector by sector, also of what was just being written. It can be slow, and refuse requests.
+"""
 
 from __future__ import annotations
 
 import errno
 import functools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -19,6 +22,35 @@ _chosen = functools.lru_cache(maxsize=64)(choose)
 """Tests ask for the metadata again and again."""
 
 
+@dataclass
+class Fault:
+    """Requests of that kind (read, write, zero, flush, durable) that touch the place fail with `error`.
+
+    `place`: bytes of the component, start and end (exclusive); None: all of it. `left`: how many more requests fail;
+    None: all that come.
+    """
+
+    kind: str
+    error: int = errno.EIO
+    place: tuple[int, int] | None = None
+    left: int | None = None
+
+    def hits(self, kind: str, position: int, length: int) -> bool:
+        """Whether such a request fails."""
+        if kind != self.kind or self.left == 0:
+            return False
+        return self.place is None or (position < self.place[1] and self.place[0] < position + length)
+
+
+@dataclass(eq=False)
+class _UnderWay:
+    """A write that the disk is busy with: some of it may be there already. `durable`: it goes through the cache."""
+
+    position: int
+    data: bytes
+    durable: bool
+
+
 class SimulatedDisk:
     """The medium: `content` is what reads see, `stable` what survives. Latencies in (simulated) seconds."""
 
@@ -30,6 +62,9 @@ class SimulatedDisk:
         self.damage = ""
         self.boots = 1
         """How often the node was started: it is again after a loss of power."""
+        self.faults: list[Fault] = []
+        self.errors = 0
+        """Requests that were refused so far."""
         self.latency: dict[str, float] = {}
         """By kind of request; without one, reads and writes answer at once, all else a moment later."""
         metadata = Metadata(
@@ -50,13 +85,24 @@ class SimulatedDisk:
         self.content[0:COPY_SIZE] = block
         self.content[SECOND_COPY : SECOND_COPY + COPY_SIZE] = block
         self.stable = bytearray(self.content)
-        self.unflushed: set[int] = set()
+        self.unflushed: dict[int, list[bytes]] = {}
+        """By sector, all that was written to it since it was flushed, the oldest first."""
+        self.pending: list[_UnderWay] = []
         self.durable_writes: list[Piece] = []
+        self.watch: Callable[[int, int], None] | None = None
+        """Is told of each change of the content: position and length."""
+        self.trap: Callable[[], float] | None = None
+        """Is told when a piece of metadata or map is about to be written; how long (seconds) that shall take."""
 
     @property
     def metadata(self) -> Metadata:
         """As stored."""
-        return _chosen(bytes(self.content[:COPY_SIZE]), bytes(self.content[SECOND_COPY : SECOND_COPY + COPY_SIZE]))[0]
+        return _metadata(self.content)
+
+    @property
+    def stable_metadata(self) -> Metadata:
+        """As a power loss would leave it."""
+        return _metadata(self.stable)
 
     @property
     def consistent(self) -> bool:
@@ -75,22 +121,85 @@ class SimulatedDisk:
 
     def put(self, position: int, data: Buffer) -> None:
         """Writes into the cache."""
-        self.content[position : position + len(data)] = data
-        self.unflushed.update(range(position // SECTOR_SIZE, -(-(position + len(data)) // SECTOR_SIZE)))
+        end = position + len(data)
+        self.content[position:end] = data
+        for sector in range(position // SECTOR_SIZE, -(-end // SECTOR_SIZE)):
+            written = bytes(self.content[sector * SECTOR_SIZE : (sector + 1) * SECTOR_SIZE])
+            self.unflushed.setdefault(sector, []).append(written)
+        if self.watch is not None:
+            self.watch(position, len(data))
 
-    def flush(self, sectors: Sequence[int] | None = None) -> None:
+    def put_durable(self, position: int, data: Buffer) -> None:
+        """Writes through the cache."""
+        self.put(position, data)
+        self.flush(_sectors(position, len(data)))
+
+    def flush(self, sectors: Iterable[int] | None = None) -> None:
         """Sectors (default: all) go from the cache to the medium."""
         for sector in list(self.unflushed) if sectors is None else sectors:
             at = slice(sector * SECTOR_SIZE, (sector + 1) * SECTOR_SIZE)
             self.stable[at] = self.content[at]
-            self.unflushed.discard(sector)
+            self.unflushed.pop(sector, None)
+
+    def refusal(self, kind: str, position: int = 0, length: int = 0) -> int:
+        """The errno with which the request fails, or 0. A flush is of everything: any place is hit."""
+        error = self.failing.get(kind, 0)
+        for fault in self.faults:
+            if not error and fault.hits(kind, position, length or self.layout.mediasize):
+                error = fault.error
+                if fault.left is not None:
+                    fault.left -= 1
+        self.errors += error != 0
+        return error
 
     def lose_power(self, chance: random.Random) -> None:
-        """Of what was not flushed, any subset of sectors survives."""
+        """A sector that was not flushed holds anything that was written to it since, or what it held before."""
         self.boots += 1
-        self.flush([sector for sector in sorted(self.unflushed) if chance.random() < 0.5])
-        self.content[:] = self.stable
+        for write in self.pending:
+            for sector, piece in _by_sector(write.position, write.data):
+                self.unflushed.setdefault(sector, []).append(piece)
+        self.pending.clear()
+        for sector, versions in sorted(self.unflushed.items()):
+            survivor = chance.choice((None, *versions))
+            if survivor is not None:
+                at = sector * SECTOR_SIZE
+                self.stable[at : at + len(survivor)] = survivor
         self.unflushed.clear()
+        self.content[:] = self.stable
+
+    def lose_writer(self, chance: random.Random) -> None:
+        """Who was writing was killed: of each write that is under way, some sectors from its start on are there.
+
+        A durable one is one system call, which a signal does not end: it was made, or not.
+        """
+        pending, self.pending = self.pending, []
+        for write in pending:
+            sectors = chance.randint(0, -(-len(write.data) // SECTOR_SIZE))
+            if write.durable and sectors:
+                self.put_durable(write.position, write.data)
+            elif sectors:
+                self.put(write.position, write.data[: sectors * SECTOR_SIZE])
+
+    def survivors(self, position: int) -> set[int]:
+        """What the byte there may be after a power loss."""
+        at = position % SECTOR_SIZE
+        versions = self.unflushed.get(position // SECTOR_SIZE, ())
+        return {self.stable[position], *(version[at] for version in versions)}
+
+
+def _metadata(medium: bytearray) -> Metadata:
+    return _chosen(bytes(medium[:COPY_SIZE]), bytes(medium[SECOND_COPY : SECOND_COPY + COPY_SIZE]))[0]
+
+
+def _sectors(position: int, length: int) -> range:
+    return range(position // SECTOR_SIZE, -(-(position + length) // SECTOR_SIZE))
+
+
+def _by_sector(position: int, data: bytes) -> list[tuple[int, bytes]]:
+    """Writes are of whole sectors (but for the odd end of the component)."""
+    assert position % SECTOR_SIZE == 0
+    first = position // SECTOR_SIZE
+    return [(first + at // SECTOR_SIZE, data[at : at + SECTOR_SIZE]) for at in range(0, len(data), SECTOR_SIZE)]
 
 
 class SimulatedComponent:
@@ -102,47 +211,69 @@ class SimulatedComponent:
         self.disk = disk
         self.attached = True
         self._nursery = nursery
+        self._under_way: dict[trio.CancelScope, None] = {}
 
-    def _later(self, kind: str, action: object, done: Done) -> None:
-        self._nursery.start_soon(self._do, kind, action, done)
+    async def _pause(self, seconds: float) -> None:
+        """For as long as the disk takes, or until it is detached."""
+        with trio.CancelScope(shield=True) as scope:
+            self._under_way[scope] = None
+            await trio.sleep(seconds)
+        del self._under_way[scope]
 
-    async def _do(self, kind: str, action: object, done: Done) -> None:
-        with trio.CancelScope(shield=True):
-            await trio.sleep(self.disk.latency.get(kind, 0))
-        error = self.disk.failing.get(kind, 0) if self.attached else errno.EIO
-        if not error and callable(action):
+    def _later(
+        self, kind: str, done: Done, position: int = 0, length: int = 0, action: Callable[[], None] | None = None
+    ) -> None:
+        self._nursery.start_soon(self._do, kind, done, position, length, action)
+
+    async def _do(self, kind: str, done: Done, position: int, length: int, action: Callable[[], None] | None) -> None:
+        await self._pause(self.disk.latency.get(kind, 0))
+        error = self.disk.refusal(kind, position, length) if self.attached else errno.EIO
+        if not error and action is not None:
             action()
         done(error)
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
+        at = self.layout.localoff + offset
+
         def answer(error: int) -> None:
-            at = self.layout.localoff + offset
             done(error, b"" if error else bytes(self.disk.content[at : at + length]))
 
         if "read" in self.disk.latency:
-            self._later("read", None, answer)
+            self._later("read", answer, at, length)
         else:
-            answer(self.disk.failing.get("read", 0))
+            answer(self.disk.refusal("read", at, length) if self.attached else errno.EIO)
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
-        content = bytes(data)
-
-        def action() -> None:
-            self.disk.put(self.layout.localoff + offset, content)
-
+        at, content = self.layout.localoff + offset, bytes(data)
         if "write" in self.disk.latency:
-            self._later("write", action, done)
+            self._write_later("write", at, content, done)
             return
-        error = self.disk.failing.get("write", 0)
+        error = self.disk.refusal("write", at, len(content)) if self.attached else errno.EIO
         if not error:
-            action()
+            self.disk.put(at, content)
         done(error)
 
     def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
-        self._later("zero", lambda: self.disk.put(self.layout.localoff + offset, bytes(length)), done)
+        self._write_later("zero", self.layout.localoff + offset, bytes(length), done)
+
+    def _write_later(self, kind: str, position: int, data: bytes, done: Done) -> None:
+        write = _UnderWay(position, data, durable=False)
+        if self.attached:
+            self.disk.pending.append(write)
+
+        def action() -> None:
+            self.disk.pending.remove(write)
+            self.disk.put(position, data)
+
+        def ended(error: int) -> None:
+            if error and self.attached:
+                self.disk.pending.remove(write)
+            done(error)
+
+        self._later(kind, ended, position, len(data), action)
 
     def flush(self, done: Done) -> None:
-        self._later("flush", self.disk.flush, done)
+        self._later("flush", done, action=self.disk.flush)
 
     def next_data(self, offset: int) -> int:
         at = self.layout.localoff + offset
@@ -151,21 +282,37 @@ class SimulatedComponent:
         return min(offset + skipped, self.layout.datasize)
 
     def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
-        def action() -> None:
-            for position, data in pieces:
-                self.disk.put(position, data)
-                self.disk.durable_writes.append((position, data))
-                if flush:
-                    self.disk.flush(range(position // SECTOR_SIZE, -(-(position + len(data)) // SECTOR_SIZE)))
+        self._nursery.start_soon(self._write_pieces, list(pieces), done, flush)
 
-        self._later("durable", action, done)
+    async def _write_pieces(self, pieces: list[Piece], done: Done, flush: bool) -> None:
+        error = 0
+        for piece in pieces:
+            error = error or await self._write_piece(piece, flush)
+        done(error)
+
+    async def _write_piece(self, piece: Piece, flush: bool) -> int:
+        disk, (position, data) = self.disk, piece
+        if not self.attached:
+            return errno.EIO
+        write = _UnderWay(position, data, durable=flush)
+        disk.pending.append(write)
+        await self._pause(disk.latency.get("durable", 0) + (disk.trap() if disk.trap is not None else 0))
+        if not self.attached:
+            return errno.EIO
+        disk.pending.remove(write)
+        error = disk.refusal("durable", position, len(data))
+        if not error:
+            disk.durable_writes.append(piece)
+            (disk.put_durable if flush else disk.put)(position, data)
+        return error
 
     def damage(self) -> str:
         return self.disk.damage
 
     def let_go(self) -> Callable[[], None]:
-        self.attached = False
-        return self.close
+        return lambda: None  # what is under way will be done, unless somebody is killed
 
     def close(self) -> None:
         self.attached = False
+        for scope in list(self._under_way):
+            scope.cancel()

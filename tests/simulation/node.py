@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import trio
 
 from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
-from hastfs.model import Checksum, Compression, Replication, Role
-from hastfs.ondisk.metadata import Metadata
+from hastfs.model import Checksum, Compression, Consistency, Replication, Role
+from hastfs.ondisk.layout import SECOND_COPY
+from hastfs.ondisk.metadata import Metadata, encode
 from hastfs.protocol.frame import FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome, acts_as, decode_opening, negotiate
 from hastfs.resource import secondary
@@ -23,7 +26,7 @@ from hastfs.resource.primary import Primary
 from hastfs.resource.secondary import Secondary
 from hastfs.resource.waiting import data_of, finished, plain_errors
 from tests.simulation.disk import SimulatedComponent, SimulatedDisk
-from tests.simulation.network import SimulatedChannel, connection
+from tests.simulation.network import SimulatedChannel, Way, connection
 
 RESOURCE = "test"
 
@@ -52,8 +55,26 @@ def resource_config(replication: Replication = Replication.FULLSYNC, timeout: in
     )
 
 
+class Died(HastError):
+    """The node was killed before it was what it was to become."""
+
+
+class _Start:
+    """Passes on that a primary has started, and remembers it."""
+
+    def __init__(self, status: trio.TaskStatus[Primary]) -> None:
+        self._status = status
+        self.is_over = False
+
+    def started(self, value: Primary) -> None:
+        self.is_over = True
+        self._status.started(value)
+
+
 class Node:
-    """One node: a disk, a role, and the connections made to it. `other` is set by `pair`."""
+    """One node: a disk, a role, and the connections made to it. `other` and `out`, its way there, are set by `pair`."""
+
+    out: Way | None = None
 
     def __init__(self, name: str, disk: SimulatedDisk, config: ResourceConfig, nursery: trio.Nursery) -> None:
         self.name = name
@@ -65,11 +86,18 @@ class Node:
         self.mtu = 1 << 30
         self.events: list[str] = []
         self.errors: list[Exception] = []
+        self.engine: Primary | None = None
+        """The primary from its first instant on, also while it asks the other node whether it may be."""
         self.primary: Primary | None = None
         self.secondary: Secondary | None = None
         self.detached: Metadata | None = None
         """What the supervisor knows of a component that the primary's worker had to part with."""
         self.connections: list[SimulatedChannel] = []
+        self.deaths = 0
+        self.survives_failure = False
+        """Whether an engine that ends by itself with an error only ends its role, or the test too."""
+        self.engine_ended: Callable[[], None] = lambda: None
+        """Is called when a primary is none any more, for whatever reason."""
         self.other: Node
         self._nursery = nursery
         self._work: trio.CancelScope | None = None
@@ -85,19 +113,29 @@ class Node:
     # -- the primary's side ----------------------------------------------------------------------------------------
 
     async def become_primary(self, *, force: bool = False, taking_over: bool = False) -> Primary:
-        """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died."""
+        """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died.
+
+        Only such a one knows of a component that this node has parted with.
+        """
         self.role = Role.PRIMARY
+        if not taking_over:
+            self.detached = None
         try:
-            self.primary = await self._nursery.start(self._run_primary, force, taking_over)
+            primary = await self._nursery.start(self._run_primary, force, taking_over)
+            if self.engine is not primary:
+                raise Died
+            self.primary = primary
         except HastError:
-            self.role = Role.INIT
+            if self.role is Role.PRIMARY:
+                self.role = Role.INIT
             raise
-        return self.primary
+        return primary
 
     async def _run_primary(
         self, force: bool, taking_over: bool, task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED
     ) -> None:
         self._ended = trio.Event()
+        start = _Start(task_status)
         try:
             with plain_errors():
                 async with trio.open_nursery() as nursery:
@@ -108,31 +146,55 @@ class Node:
                         primary = Primary(self.config, absent, self.detached, b"", detached=True)
                     else:
                         primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
+                    self.engine = primary
                     connector = Connector(primary, self._make_dial, self.notify, force=force)
                     await primary.serve(
-                        connector,
-                        force=force,
-                        taking_over=taking_over,
-                        detached=self._detach,
-                        task_status=task_status,
+                        connector, force=force, taking_over=taking_over, detached=self._detach, task_status=start
                     )
                     component.close()
-        except HastError:
-            if self._component is None or self._component.attached:
-                raise  # otherwise it is how a crash looks from inside
+        except HastError as error:
+            if self._component is not None and not self._component.attached:
+                pass  # that is how a crash looks from inside
+            elif start.is_over and self.survives_failure:
+                self.errors.append(error)
+                self.role = Role.INIT
+            else:
+                raise
         finally:
-            self._work = self.primary = None
+            self._work = self.primary = self.engine = None
             self._ended.set()
+            self.engine_ended()
+        if not start.is_over:
+            raise Died
 
     def _detach(self, metadata: Metadata) -> None:
         self.detached = metadata
         self.notify(Event.DETACH)
 
     async def attach(self) -> Primary:
-        """hastctl attach: a new worker takes over, with the component."""
+        """hastctl attach: a new worker takes over, with the component, unless that still fails."""
         await self.crash()
-        self.detached = None
+        await self.mend_component()
         return await self.become_primary(taking_over=True)
+
+    async def mend_component(self) -> bool:
+        """What `provision.attach_component` does before the component is used again: false if it still fails."""
+        left, found = self.detached, self.disk.metadata
+        assert left is not None
+        marked = replace(
+            found,
+            consistency=Consistency.INCONSISTENT,
+            resuid=found.resuid or left.resuid,
+            serial=found.serial + 1,
+        )
+        pieces = [(position, encode(marked)) for position in (SECOND_COPY, 0)]
+        async with trio.open_nursery() as nursery:
+            self._component = component = SimulatedComponent(self.disk, nursery)
+            error = await finished(lambda done: component.write_durable(pieces, done))
+            component.close()
+        if not error:
+            self.detached = None
+        return not error
 
     def _make_dial(self, config: ResourceConfig) -> Dial | None:
         return self._dial if config.remote is not None else None
@@ -141,7 +203,13 @@ class Node:
         await trio.lowlevel.checkpoint()
         if not (self.reachable and self.other.reachable):
             raise ConnectionRefusedError("connection refused")
-        ours, theirs = connection(self.mtu)
+        back = self.other.out if self.out is not None else None
+        for way in (self.out, back):
+            if way is not None:
+                await trio.sleep(way.delay)
+                await way.opened()
+        ours, theirs = connection(self.mtu, self.out, back)
+        ours.timeout = theirs.timeout = self.config.timeout
         self.connections.append(ours)
         self._nursery.start_soon(self.other.accept, theirs)
         return ours
@@ -169,8 +237,10 @@ class Node:
             token = self._tokens.to_bytes(16, "big")
             self._half_open[token] = (channel, version)
             await send_frame(channel, for_version(Welcome(version, token).encode(), version))
-        else:
+        elif opening.token in self._half_open:
             await self._run_secondary(*self._half_open.pop(opening.token), channel, opening)
+        else:
+            channel.close()
 
     async def _run_secondary(
         self, outgoing: SimulatedChannel, version: int, incoming: SimulatedChannel, joining: Joining
@@ -223,12 +293,41 @@ class Node:
 
     async def crash(self) -> None:
         """kill -9: whatever was under way is not done."""
+        self.die()
+        await self.is_dead()
+
+    def die(self, chance: random.Random | None = None) -> None:
+        """kill -9, from this instant on: no more gets to the disk (by chance, a part of what was being written)."""
         self.role = Role.INIT
+        self.deaths += 1
+        if chance is not None:
+            self.disk.lose_writer(chance)
+        self.disk.pending.clear()
         if self._component is not None:
             self._component.close()
+        self.primary = self.engine = self.secondary = None
         if self._work is not None:
             self._work.cancel()
+
+    async def is_dead(self) -> None:
+        """Returns when nothing runs there any more."""
+        while self._work is not None:
             await self._ended.wait()
+
+    def lose_power(self, chance: random.Random) -> None:
+        """From this instant on; `is_dead` waits for the rest. The other node does not hear of it."""
+        for channel in (*self.connections, *(end.peer for end in self.other.connections)):
+            if channel is not None:
+                channel.vanish()
+        self._half_open.clear()
+        self.disk.lose_power(chance)
+        self.die()
+
+    def power_up(self) -> None:
+        """Who still talks to it hears that nobody is there."""
+        for channel in (*self.connections, *(end.peer for end in self.other.connections)):
+            if channel is not None:
+                channel.vanished = False
 
     def cut(self) -> None:
         """All connections from and to this node break."""
@@ -285,7 +384,8 @@ async def pair(
     async with trio.open_nursery() as nursery:
         config = resource_config(replication)
         nodes = [Node(name, SimulatedDisk(RESOURCE, size, extentsize, keepdirty), config, nursery) for name in "ab"]
-        nodes[0].other, nodes[1].other = nodes[1], nodes[0]
+        for node, other in (nodes, nodes[::-1]):
+            node.other, node.out = other, Way(nursery)
         try:
             yield nodes[0], nodes[1]
         finally:

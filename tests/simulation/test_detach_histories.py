@@ -9,8 +9,8 @@ it all, and whatever differs from it must be copied.
 from __future__ import annotations
 
 import contextlib
-import errno
 import dataclasses
+import errno
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial

@@ -6,6 +6,7 @@ import errno
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import trio
@@ -415,8 +416,8 @@ async def test_being_alone_is_put_on_record_later_if_the_disk_refused_it_at_firs
 
 
 class Unlucky(random.Random):
-    def random(self) -> float:
-        return 1.0  # no sector survives
+    def choice(self, seq: Any) -> Any:
+        return seq[0]  # no sector survives
 
 
 async def test_the_only_copy_loses_what_its_cache_had_and_the_next_flush_says_so(

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from hastfs.model import Replication
+from hastfs.model import Consistency, Replication
 from tests.simulation.node import BLOCK, EXTENT, agreed, connected, linked, pair, primary_out_of_date, until
 
 NEW = BLOCK[::-1]
@@ -30,6 +30,32 @@ async def test_a_write_of_the_old_link_that_ends_after_the_next_one_is_up_is_res
         a.disk.latency.clear()
         await until(lambda: BLOCK in b.disk.data and agreed(a, b), timeout=30)
         assert a.disk.data == b.disk.data
+
+
+@pytest.mark.parametrize("mode", list(Replication))
+async def test_the_other_node_has_it_on_record_that_it_lacks_a_write_of_the_old_link(
+    autojump_clock: MockClock, mode: Replication
+) -> None:
+    """Later writes do get there: without this one, its copy never was the disk (promise 6)."""
+    async with pair(replication=mode) as (a, b), trio.open_nursery() as nursery:
+        await connected(a, b)
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        a.disk.latency["write"] = 30.0
+        nursery.start_soon(a.write, 0, BLOCK)
+        await trio.sleep(1)
+        b.reachable = True
+        await until(lambda: linked(a))
+        b.disk.latency["write"] = 30.0
+        a.disk.latency.clear()
+        await until(lambda: a.primary is not None and not a.primary.active)
+        assert await a.flush() == 0
+        assert BLOCK not in b.disk.data, "the resync must not be over for this test to mean anything"
+        assert b.disk.metadata.consistency is Consistency.INCONSISTENT
+        b.disk.latency.clear()
+        await until(lambda: agreed(a, b))
+        assert a.disk.data == b.disk.data and b.disk.consistent
 
 
 async def test_what_is_written_alone_after_a_resync_over_the_same_link_is_counted_again(

@@ -195,7 +195,7 @@ async def test_metaflush_counts_for_the_next_update(autojump_clock: MockClock) -
         await a.flush()
         before = set(a.disk.unflushed)
         await running(a).metastore.update()
-        assert a.disk.unflushed - before
+        assert set(a.disk.unflushed) - before
         a.disk.flush()
         apply(a, metaflush=True)
         await running(a).metastore.update()
