@@ -28,11 +28,11 @@ class Client:
     def ask(self, node: Node) -> str:
         """Asks something of the primary `node`; says what."""
         dice = self._chance.random()
-        if dice < 0.7:
+        if dice < 0.6:
             return ", ".join(self._write(node) for _ in range(self._chance.randint(1, 4)))
         if dice < 0.85:
             return self._flush(node)
-        return self._read(node)
+        return self.read(node)
 
     def forget(self, node: Node) -> list[tuple[Request, Callable[[], None]]]:
         """The primary `node` is gone: nobody answers. Returns what was not answered."""
@@ -140,7 +140,8 @@ class Client:
         if not error:
             self._model.flushed(flush)
 
-    def _read(self, node: Node) -> str:
+    def read(self, node: Node) -> str:
+        """Asks for some of the primary's data; says which."""
         first = self._chance.randrange(CELLS)
         count = self._chance.randint(1, CELLS - first)
         model = self._model

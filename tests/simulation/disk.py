@@ -217,9 +217,7 @@ class SimulatedComponent:
     ) -> None:
         self._nursery.start_soon(self._do, kind, done, position, length, action)
 
-    async def _do(
-        self, kind: str, done: Done, position: int, length: int, action: Callable[[], None] | None
-    ) -> None:
+    async def _do(self, kind: str, done: Done, position: int, length: int, action: Callable[[], None] | None) -> None:
         await self._pause(self.disk.latency.get(kind, 0))
         error = self.disk.refusal(kind, position, length) if self.attached else errno.EIO
         if not error and action is not None:

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from hastfs.model import Replication, Role
-from hastfs.resource import alone
+from hastfs.resource import alone, primary
 from hastfs.resource.events import Event
 from tests.simulation.checkers import Coverage, are_strangers, check_equal, have_agreed, no_whole_copy
 from tests.simulation.client import Client
@@ -46,9 +46,7 @@ class History:
         self.coverage.durable = a.config.metaflush
         self.client = Client(chance, self.model, self.violated)
         self.mishaps = Mishaps(chance, self.nodes)
-        self.operator = Operator(
-            chance, self.model, self.coverage, self.client, nursery, metaflush=a.config.metaflush
-        )
+        self.operator = Operator(chance, self.model, self.coverage, self.client, nursery, metaflush=a.config.metaflush)
         self.split = False
         for node in self.nodes:
             node.survives_failure = True
@@ -135,6 +133,8 @@ class History:
         self.log(f"{node.name}: role primary{' by force' if force else ''}")
         done = await self.operator.promote(node, force=force)
         self.log(f"{node.name}: {'is primary' if done else 'refuses'}")
+        if done and node.primary is not None:  # whoever mounts it begins to read
+            self.log(f"{node.name}: {self.client.read(node)}, {self.client.read(node)}")
         return done
 
     def _heal(self) -> None:
@@ -156,7 +156,7 @@ class History:
             (7, mishaps.slow_disk),
             (7, mishaps.failing_disk),
             (8, operator.reload),
-            (6, lambda: operator.set_trap(chance.choice(self.nodes))),
+            (10, lambda: operator.set_trap(chance.choice(self.nodes))),
         ]
         slowly: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (8, lambda: self._lose(other)),
@@ -211,8 +211,7 @@ class History:
     async def _recreate(self, node: Node) -> None:
         """hastctl create, mostly on the right node."""
         wrong = self.chance.random() < 0.2
-        primary = node.primary
-        if primary is None or (primary.stale and not wrong):
+        if node.primary is None or (node.primary.stale and not wrong):
             return
         one = node if wrong else node.other
         self.log(f"{one.name}: create{' (the wrong one)' if wrong else ''}")
@@ -229,7 +228,7 @@ class History:
         await self._settle_roles()
         primaries = self.operator.primaries
         if not primaries:
-            if not (self.operator.forced or no_whole_copy(self.nodes[0]) and self.nodes[0].version < 3):
+            if not (self.operator.forced or (no_whole_copy(self.nodes[0]) and self.nodes[0].version < 3)):
                 raise Violation(f"neither node can be primary: {self.report()}")
             self.split = True
             return
@@ -303,8 +302,7 @@ class History:
         """How things stand."""
         parts = []
         for node in self.nodes:
-            primary = node.primary
-            engine = primary and (primary.link, primary.map.pending(), primary.stale, primary.active)
+            engine = node.primary and (node.primary.link, node.primary.map.pending(), node.primary.active)
             found = (engine, node.disk.metadata, node.events[-5:], node.errors[-2:])
             parts.append(f"{node.name} {node.role.word} {found}")
         return f"{'; '.join(parts)}; wrote {self.model.wrote} alone {self.model.alone}"
@@ -348,7 +346,9 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
     trio._core._run._r.seed(seed)
     secrets, alone.secrets = alone.secrets, _Secrets(seed)  # type: ignore[assignment]
+    batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 2  # there are but 12 extents
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         alone.secrets = secrets
+        primary.CLEAN_BATCH = batch

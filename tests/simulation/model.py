@@ -238,6 +238,14 @@ class Model:
                 self.check(write.node.other, write.cells, "a write was acknowledged before the other node had it")
             if write.primary.link is None:
                 self.alone[write.node.name] = True
+                self._check_record(write.node)
+
+    def _check_record(self, node: Node) -> None:
+        """Promise 4. (Which of the two is ahead, the verdict of the next connect shows.)"""
+        disk = node.disk
+        recorded = (disk.stable_metadata if node.config.metaflush else disk.metadata).generations.current
+        if recorded == node.other.disk.metadata.generations.current:
+            raise Violation(f"{node.name} acknowledged a write alone, and that is not on record")
 
     def lost(self, write: Write) -> None:
         """Nobody will answer it any more."""

@@ -82,7 +82,7 @@ class Operator:
 
     def set_trap(self, node: Node) -> str:
         """The power goes, here or there or both, or the worker is killed, in the middle of writing metadata or map."""
-        left = self._chance.randint(1, 6)
+        left = self._chance.choice((1, 1, 2, 2, 3, 4, 6))
         victims = self._chance.choice(((node,), (node,), (node.other,), self.nodes))
         power = self._chance.random() < 0.7
         disk = node.disk

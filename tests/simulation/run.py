@@ -57,7 +57,7 @@ def failures(seeds: Iterable[int]) -> list[Failure]:
     for seed in seeds:
         try:
             run(seed)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is to be reported with its seed)
+        except Exception as error:
             found.append(Failure(seed, f"{type(leaf(error)).__name__}: {leaf(error)}"))
     return found
 
@@ -106,7 +106,7 @@ def show(seed: int) -> int:
     logging.disable(logging.CRITICAL)
     try:
         run(seed, print)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         print(f"seed {seed} failed: {type(leaf(error)).__name__}: {leaf(error)}")
         return 1
     print(f"seed {seed} is fine")
