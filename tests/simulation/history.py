@@ -345,10 +345,11 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     # What pytest-trio does for tests with hypothesis; there is no public way.
     setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
     trio._core._run._r.seed(seed)
-    secrets, alone.secrets = alone.secrets, _Secrets(seed)  # type: ignore[assignment]
+    secrets = alone.random_id.__globals__["secrets"]
+    alone.random_id.__globals__["secrets"] = _Secrets(seed)
     batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 2  # there are but 12 extents
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
-        alone.secrets = secrets
+        alone.random_id.__globals__["secrets"] = secrets
         primary.CLEAN_BATCH = batch

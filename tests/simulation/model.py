@@ -244,7 +244,8 @@ class Model:
         """Promise 4. (Which of the two is ahead, the verdict of the next connect shows.)"""
         disk = node.disk
         recorded = (disk.stable_metadata if node.config.metaflush else disk.metadata).generations.current
-        if recorded == node.other.disk.metadata.generations.current:
+        other = node.other.disk.metadata
+        if recorded == other.generations.current and other.consistency is Consistency.CONSISTENT:
             raise Violation(f"{node.name} acknowledged a write alone, and that is not on record")
 
     def lost(self, write: Write) -> None:
@@ -338,7 +339,8 @@ class Model:
 
     def data_written(self, node: Node) -> None:
         """Something was written to the data of a node."""
-        if self.target[node.name] is not None:
+        follows = node.engine is None or node.engine.stale
+        if follows and self.target[node.name] is not None:
             self.half[node.name] = True
 
     def state_written(self, node: Node) -> None:
@@ -412,6 +414,7 @@ class Model:
         assert primary is not None
         if primary.stale:
             return
+        self.target[node.name] = None
         if self.half[node.name] and node.version >= 3:
             raise Violation(f"{node.name} is in the middle of a resync, and serves")
         self.check(node, range(CELLS), "a node became primary")

@@ -33,7 +33,7 @@ from tests.simulation.history import run
 from tests.simulation.model import Violation
 from tests.simulation.run import leaf
 
-Change = Callable[[Any], Any]
+Change = Callable[..., Any]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 
@@ -62,7 +63,7 @@ class _Start:
         self._status = status
         self.is_over = False
 
-    def started(self, value: Primary) -> None:
+    def started(self, value: Any = None) -> None:
         self.is_over = True
         self._status.started(value)
 
@@ -110,7 +111,7 @@ class Node:
         """Raises what `hastctl role primary` would report; `taking_over`: it is the successor of a worker that died."""
         self.role = Role.PRIMARY
         try:
-            primary = await self._nursery.start(self._run_primary, force, taking_over)
+            primary: Primary = await self._nursery.start(self._run_primary, force, taking_over)
             if self.engine is not primary:
                 raise Died
             self.primary = primary
@@ -133,7 +134,7 @@ class Node:
                     self.engine = primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
                     connector = Connector(primary, self._make_dial, self.notify, force=force)
                     await primary.serve(connector, force=force, taking_over=taking_over, task_status=start)
-                    component.close()
+                component.close()
         except HastError as error:
             if self._component is not None and not self._component.attached:
                 pass  # that is how a crash looks from inside
@@ -221,7 +222,7 @@ class Node:
                         version=version,
                     )
                     await secondary.serve(self.secondary, joining, self.notify)
-                    component.close()
+                component.close()
         except HastError as error:
             self.errors.append(error)
         finally:

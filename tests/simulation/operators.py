@@ -116,7 +116,7 @@ class Operator:
         else:
             for request, _ in left:
                 if request in self._model.writes:
-                    self._model.lost(request)  # type: ignore[arg-type]
+                    self._model.lost(request)
         return taken
 
     # -- roles -----------------------------------------------------------------------------------------------------
