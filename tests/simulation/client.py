@@ -76,8 +76,9 @@ class Client:
 
     def _excuse(self, request: Request, error: int, what: str) -> None:
         """An error is only for an application whose own disk fails, or is not the good copy."""
-        well = request.disks_were_well[0] and not request.node.disk.faults
-        if error and well and not request.stale and not request.primary.stale:
+        primary = request.primary
+        well = request.disks_were_well[0] and not request.node.disk.faults and primary.failure is None
+        if error and well and not request.stale and not primary.stale:
             raise Violation(f"a {what} failed ({error}) although nothing is wrong with this node's disk")
 
     # -- the four requests -----------------------------------------------------------------------------------------

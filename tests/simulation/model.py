@@ -141,12 +141,17 @@ class Write(Request):
     @property
     def waits_for_nobody(self) -> bool:
         """Whether it may be acknowledged without a word of the other node."""
-        return Replication.ASYNC in self.modes and not self.stale
+        return Replication.ASYNC in self.modes and not self._stays_stale
 
     def is_replicated(self) -> bool:
         """Whether the other node must have it on its disk if it is acknowledged now."""
         whole = self.kept_link and self.disks_were_well[1]
-        return whole and (self.stale or self.modes == {Replication.FULLSYNC})
+        return whole and (self._stays_stale or self.modes == {Replication.FULLSYNC})
+
+    @property
+    def _stays_stale(self) -> bool:
+        """The other node has had the good copy all the time."""
+        return self.stale and self.primary.stale
 
 
 class Flush(Request):
