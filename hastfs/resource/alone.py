@@ -11,6 +11,8 @@ import errno
 import logging
 import secrets
 
+import trio
+
 from hastfs.errors import ComponentError
 from hastfs.model import UNRECORDED
 from hastfs.ondisk.metadata import Metadata
@@ -19,6 +21,10 @@ from hastfs.resource.waiting import Wakeup
 from hastfs.volume import Done
 
 log = logging.getLogger(__name__)
+
+
+RETRY = 5.0
+"""Seconds after which a record that failed is tried again."""
 
 
 def random_id() -> int:
@@ -57,19 +63,23 @@ class Alone:
     def new_stint(self) -> bool:
         """The nodes are about to be told that they are the same: what is written alone from now on is recorded anew.
 
-        False, and nothing changes, while something of this stint is still to be recorded; that is tried again.
+        False, and nothing changes, while something of this stint is still to be recorded.
         """
         if self.wanted and not self._recorded:
-            self._wakeup.set()
             return False
         self.wanted = self._recorded = False
         return True
 
     async def run(self) -> None:
-        """The recorder; runs for ever. Whoever waits when it is cancelled gets an error."""
+        """The recorder; runs for ever. Whoever waits when it is cancelled gets an error.
+
+        What could not be recorded is tried again also if nobody waits: without it, the nodes can never agree.
+        """
+        error = 0
         try:
             while True:
-                await self._wakeup.wait()
+                with trio.move_on_after(RETRY if error else float("inf")):
+                    await self._wakeup.wait()
                 error = 0
                 if self.wanted and not self._recorded:
                     error = await self._record()
