@@ -31,7 +31,7 @@ class Client:
         if dice < 0.6:
             return ", ".join(self._write(node) for _ in range(self._chance.randint(1, 4)))
         if dice < 0.85:
-            return self._flush(node)
+            return self.flush(node)
         return self.read(node)
 
     def forget(self, node: Node) -> list[tuple[Request, Callable[[], None]]]:
@@ -119,7 +119,8 @@ class Client:
             if took < write.round_trip - 1e-6:
                 raise Violation(f"acknowledged after {took} s, the other node is {write.round_trip} s away")
 
-    def _flush(self, node: Node) -> str:
+    def flush(self, node: Node) -> str:
+        """Asks the primary for a flush; says so."""
         busy = {cell for write in self._model.writes for cell in write.cells}
         flush = Flush(node, self._model.number, busy)
 

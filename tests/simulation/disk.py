@@ -215,7 +215,10 @@ class SimulatedComponent:
     def _later(
         self, kind: str, done: Done, position: int = 0, length: int = 0, action: Callable[[], None] | None = None
     ) -> None:
-        self._nursery.start_soon(self._do, kind, done, position, length, action)
+        if self.attached:
+            self._nursery.start_soon(self._do, kind, done, position, length, action)
+        else:
+            done(errno.EIO)
 
     async def _do(self, kind: str, done: Done, position: int, length: int, action: Callable[[], None] | None) -> None:
         await self._pause(self.disk.latency.get(kind, 0))
@@ -274,7 +277,10 @@ class SimulatedComponent:
         return min(offset + skipped, self.layout.datasize)
 
     def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
-        self._nursery.start_soon(self._write_pieces, list(pieces), done, flush)
+        if self.attached:
+            self._nursery.start_soon(self._write_pieces, list(pieces), done, flush)
+        else:
+            done(errno.EIO)
 
     async def _write_pieces(self, pieces: list[Piece], done: Done, flush: bool) -> None:
         error = 0
@@ -284,18 +290,20 @@ class SimulatedComponent:
 
     async def _write_piece(self, piece: Piece, flush: bool) -> int:
         disk, (position, data) = self.disk, piece
-        if not self.attached:
-            return errno.EIO
-        write = _UnderWay(position, data, durable=flush)
-        disk.pending.append(write)
-        await self._pause(disk.latency.get("durable", 0) + (disk.trap() if disk.trap is not None else 0))
-        if not self.attached:
-            return errno.EIO
+        if self.attached:
+            write = _UnderWay(position, data, durable=flush)
+            disk.pending.append(write)
+            await self._pause(disk.latency.get("durable", 0) + (disk.trap() if disk.trap is not None else 0))
+            return self._written(write) if self.attached else errno.EIO
+        return errno.EIO
+
+    def _written(self, write: _UnderWay) -> int:
+        disk = self.disk
         disk.pending.remove(write)
-        error = disk.refusal("durable", position, len(data))
+        error = disk.refusal("durable", write.position, len(write.data))
         if not error:
-            disk.durable_writes.append(piece)
-            (disk.put_durable if flush else disk.put)(position, data)
+            disk.durable_writes.append((write.position, write.data))
+            (disk.put_durable if write.durable else disk.put)(write.position, write.data)
         return error
 
     def close(self) -> None:

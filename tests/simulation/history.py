@@ -222,10 +222,15 @@ class History:
 
     async def quiet(self) -> None:
         """All is well again and nothing is under way: the nodes become equal, or both know that they cannot."""
+        self.operator.at_peace = True
         for node in self.nodes:
             node.disk.trap = None
         self._heal()
         await self._settle_roles()
+        await self._come_to_terms()
+        self.operator.at_peace = False
+
+    async def _come_to_terms(self) -> None:
         primaries = self.operator.primaries
         if not primaries:
             if not (self.operator.forced or (no_whole_copy(self.nodes[0]) and self.nodes[0].version < 3)):
@@ -233,6 +238,7 @@ class History:
             self.split = True
             return
         node = primaries[0]
+        self.client.flush(node)  # old versions do not notice a dead link without traffic
         await trio.sleep(0.01)  # whoever has lost his link knows it
         both_alone = all(self.model.alone.values())
         for one in self.nodes:

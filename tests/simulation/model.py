@@ -352,8 +352,8 @@ class Model:
         """The metadata of a node was written: if it calls itself consistent, it has to be."""
         self._recorded(node)
         link = self.target[node.name]
-        if link is None or not node.disk.consistent or node.version < 3:
-            return
+        if link is None or not node.disk.consistent or (node.version < 3 and node.engine is None):
+            return  # an old secondary is never told what it is
         primary = node.engine or node.other.engine
         if primary is not None and primary.link is link and not self.unmet:
             self.caught_up(node)

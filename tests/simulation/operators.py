@@ -41,6 +41,8 @@ class Operator:
         self._nursery = nursery
         self._metaflush = metaflush
         self.nodes = model.nodes
+        self.at_peace = False
+        """Whether traps do not kill anybody any more."""
         self.forced = False
         """Whether half of a copy was made primary by force."""
         for node in self.nodes:
@@ -101,7 +103,8 @@ class Operator:
         return f"{'power off' if power else 'kill'} {names} at update {left} of {node.name}'s metadata or map"
 
     async def _spring(self, victims: tuple[Node, ...], power: bool) -> None:
-        self.kill(*victims, power=power)
+        if not self.at_peace:
+            self.kill(*victims, power=power)
         await trio.lowlevel.checkpoint()
 
     async def take_over(self, node: Node) -> bool:
