@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import errno
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -212,13 +212,20 @@ class SimulatedComponent:
             await trio.sleep(seconds)
         del self._under_way[scope]
 
+    def _start(self, done: Done, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Nothing is done any more for an engine that has ended."""
+        try:
+            if self.attached:
+                self._nursery.start_soon(task, *arguments)
+        except RuntimeError:  # its nursery is closed
+            self.attached = False
+        if not self.attached:
+            done(errno.EIO)
+
     def _later(
         self, kind: str, done: Done, position: int = 0, length: int = 0, action: Callable[[], None] | None = None
     ) -> None:
-        if self.attached:
-            self._nursery.start_soon(self._do, kind, done, position, length, action)
-        else:
-            done(errno.EIO)
+        self._start(done, self._do, kind, done, position, length, action)
 
     async def _do(self, kind: str, done: Done, position: int, length: int, action: Callable[[], None] | None) -> None:
         await self._pause(self.disk.latency.get(kind, 0))
@@ -277,10 +284,7 @@ class SimulatedComponent:
         return min(offset + skipped, self.layout.datasize)
 
     def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
-        if self.attached:
-            self._nursery.start_soon(self._write_pieces, list(pieces), done, flush)
-        else:
-            done(errno.EIO)
+        self._start(done, self._write_pieces, list(pieces), done, flush)
 
     async def _write_pieces(self, pieces: list[Piece], done: Done, flush: bool) -> None:
         error = 0

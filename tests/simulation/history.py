@@ -42,6 +42,7 @@ class History:
         self.violations: list[Violation] = []
         self.model = Model(self.nodes)
         self.scope = nursery.cancel_scope
+        self.model.give_up = self.scope.cancel
         self.coverage = Coverage(self.model, self.violated)
         self.coverage.durable = a.config.metaflush
         self.client = Client(chance, self.model, self.violated)

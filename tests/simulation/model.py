@@ -13,7 +13,7 @@ An engine that claims less is wrong at the moment it claims it: `check` looks at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
@@ -205,6 +205,14 @@ class Model:
         """Got some of what the other node has, and not all."""
         self.unmet = False
         """One of them was made anew, and no map says yet that all is to be copied to it."""
+        self.deaths = {node.name: 0 for node in nodes}
+        """Of each node, when one was last made anew."""
+        self.give_up: Callable[[], object] = lambda: None
+        """Is called when nothing is promised any more.
+
+        That is so with an old secondary that was made anew, if the primary died after it had told it who it is (step
+        3), and before it heard (step 4) that all is to be copied: an old node does not say so twice.
+        """
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -330,6 +338,9 @@ class Model:
         primary = node.engine
         assert primary is not None
         source, target = (node.other, node) if primary.stale else (node, node.other)
+        if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
+            self.give_up()
+            return
         if self.alone[target.name]:
             raise Violation(f"{target.name} wrote alone, and is to be overwritten by {source.name}")
         self.unmet = False
@@ -432,3 +443,4 @@ class Model:
         self.wrote[node.name] = self.alone[node.name] = self.half[node.name] = False
         self.target[node.name] = None
         self.unmet = True
+        self.deaths = {one.name: one.deaths for one in self.nodes}

@@ -144,6 +144,8 @@ class Node:
             else:
                 raise
         finally:
+            if self._component is not None:
+                self._component.close()
             self._work = self.primary = self.engine = None
             self._ended.set()
             self.engine_ended()
