@@ -15,7 +15,7 @@ from collections.abc import Callable
 import trio
 
 from hastfs.config.schema import ResourceConfig
-from hastfs.errors import ProtocolError, plain
+from hastfs.errors import ComponentError, ProtocolError, plain
 from hastfs.model import MAX_REQUEST, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
@@ -336,9 +336,13 @@ class Secondary:
         while True:
             await self._failed.wait()
             failures, self._failures = self._failures, []
-            if not self._is_source:
-                # If not even that can be written, the link ends: then the primary goes on alone, and that is on record.
-                await self._metastore.update(consistency=Consistency.INCONSISTENT)
+            try:
+                if not self._is_source:
+                    await self._metastore.update(consistency=Consistency.INCONSISTENT)
+            except ComponentError as error:
+                if self._version >= STATE_SINCE:
+                    raise  # The link ends: then the primary goes on alone, and that is on record there.
+                log.error("%s", error)
             for request, error_number in failures:
                 self._count_error(request)
                 log.error(

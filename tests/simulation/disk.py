@@ -84,8 +84,8 @@ class SimulatedDisk:
         self.durable_writes: list[Piece] = []
         self.watch: Callable[[int, int], None] | None = None
         """Is told of each change of the content: position and length."""
-        self.trap: Callable[[], float] | None = None
-        """Is told when a piece of metadata or map is about to be written; how long (seconds) that shall take."""
+        self.trap: Callable[[int], float] | None = None
+        """Is told when a piece of metadata or map is about to be written, and where; how long (seconds) it takes."""
 
     @property
     def metadata(self) -> Metadata:
@@ -297,7 +297,7 @@ class SimulatedComponent:
         if self.attached:
             write = _UnderWay(position, data, durable=flush)
             disk.pending.append(write)
-            await self._pause(disk.latency.get("durable", 0) + (disk.trap() if disk.trap is not None else 0))
+            await self._pause(disk.latency.get("durable", 0) + (disk.trap(position) if disk.trap is not None else 0))
             return self._written(write) if self.attached else errno.EIO
         return errno.EIO
 

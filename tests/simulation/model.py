@@ -395,14 +395,20 @@ class Model:
         self.check_survivors(target, range(CELLS), "called equal")
         self.target[target.name] = None
         self.half[target.name] = self.alone[target.other.name] = False
+        for node in self.nodes:
+            self.wrote[node.name] = self._may_lack_partner(node)
+
+    def _may_lack_partner(self, node: Node) -> bool:
+        """Whether something is under way that the other node may never get."""
+        unproven = node.engine is not None and node.engine.map.unproven
+        return unproven or any(write.node is node for write in self.writes)
 
     def agreed(self) -> None:
         """The nodes are the same, but for what is being written."""
         for node in self.nodes:
             self.alone[node.name] = self.half[node.name] = False
             self.target[node.name] = None
-            unproven = node.engine is not None and node.engine.map.unproven
-            self.wrote[node.name] = unproven or any(write.node is node for write in self.writes)
+            self.wrote[node.name] = self._may_lack_partner(node)
 
     def lost_power(self, node: Node) -> None:
         """What is on the disk is what survived."""

@@ -5,7 +5,6 @@ Each breaks one of the promises of docs/architecture.md, so that a history of so
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from hastfs.resource.writes import Write
 from hastfs.volume import Done
 from tests.simulation.history import run
 from tests.simulation.model import Violation
-from tests.simulation.run import leaf
+from tests.simulation.run import leaf, silence
 
 Change = Callable[..., Any]
 
@@ -324,14 +323,14 @@ class Catch:
 
 def caught(name: str, seeds: Iterable[int]) -> Catch | None:
     """Lives with that mistake until one notices. Only a checker's word counts, not an exception of a broken engine."""
-    logging.disable(logging.CRITICAL)
     mutation = MUTATIONS[name]
     original = getattr(mutation.owner, mutation.name)
     setattr(mutation.owner, mutation.name, mutation.change(original))
     try:
         for number, seed in enumerate(seeds, 1):
             try:
-                run(seed)
+                with silence():
+                    run(seed)
             except Exception as error:
                 reason = leaf(error)
                 if not isinstance(reason, Violation):

@@ -11,6 +11,7 @@ import trio
 from hastfs.address import Address
 from hastfs.errors import HastError
 from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.ondisk.layout import METADATA_SIZE
 from tests.simulation.checkers import Coverage
 from tests.simulation.client import Client
 from tests.simulation.disk import SimulatedDisk
@@ -83,14 +84,20 @@ class Operator:
         await self.bury(*nodes)
 
     def set_trap(self, node: Node) -> str:
-        """The power goes, here or there or both, or the worker is killed, in the middle of writing metadata or map."""
+        """The power goes, here or there or both, or the worker is killed, in the middle of writing metadata or map.
+
+        Often in the middle of an agreement: when the primary, linked, writes its metadata.
+        """
         left = self._chance.choice((1, 1, 2, 2, 3, 4, 6))
         victims = self._chance.choice(((node,), (node,), (node.other,), self.nodes))
         power = self._chance.random() < 0.7
+        agreement = self._chance.random() < 0.4
         disk = node.disk
 
-        def trap() -> float:
+        def trap(position: int) -> float:
             nonlocal left
+            if agreement and (position >= METADATA_SIZE or node.engine is None or node.engine.link is None):
+                return 0.0
             left -= 1
             if left:
                 return 0.0
@@ -99,8 +106,9 @@ class Operator:
             return 0.001
 
         disk.trap = trap
+        what = "metadata while linked" if agreement else "metadata or map"
         names = " and ".join(victim.name for victim in victims)
-        return f"{'power off' if power else 'kill'} {names} at update {left} of {node.name}'s metadata or map"
+        return f"{'power off' if power else 'kill'} {names} at update {left} of {node.name}'s {what}"
 
     async def _spring(self, victims: tuple[Node, ...], power: bool) -> None:
         if not self.at_peace:
