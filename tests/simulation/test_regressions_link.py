@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from hastfs.errors import DataError
 from hastfs.model import Replication
 from tests.simulation.node import BLOCK, EXTENT, agreed, connected, linked, pair, primary_out_of_date, until
 
@@ -285,3 +286,33 @@ async def test_a_record_of_writing_alone_that_failed_is_tried_again(autojump_clo
         a.disk.failing.clear()
         b.reachable = True
         await until(lambda: "syncdone" in a.events)
+
+
+async def test_the_other_node_knows_that_it_lacks_a_write_that_was_made_alone_and_ended_later(
+    autojump_clock: MockClock,
+) -> None:
+    """The write is acknowledged and flushed while the nodes are linked: the secondary must not be served without it."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await connected(a, b)
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        a.disk.latency["write"] = 20.0
+        written: list[int] = []
+
+        async def write() -> None:
+            written.append(await a.write(0, BLOCK))
+
+        nursery.start_soon(write)
+        await trio.sleep(1)
+        b.reachable = True
+        await until(lambda: linked(a))
+        b.disk.latency["write"] = 20.0
+        await until(lambda: written)
+        assert await a.flush() == 0
+        assert BLOCK not in b.disk.data
+        assert not b.disk.consistent
+        await a.crash()
+        await b.crash()
+        with pytest.raises(DataError):
+            await b.become_primary()
