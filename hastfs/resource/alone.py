@@ -11,6 +11,8 @@ import errno
 import logging
 import secrets
 
+import trio
+
 from hastfs.errors import ComponentError
 from hastfs.model import UNRECORDED
 from hastfs.ondisk.metadata import Metadata
@@ -19,6 +21,10 @@ from hastfs.resource.waiting import Wakeup
 from hastfs.volume import Done
 
 log = logging.getLogger(__name__)
+
+
+RETRY = 5.0
+"""Seconds after which a record that failed is tried again."""
 
 
 def random_id() -> int:
@@ -80,10 +86,15 @@ class Alone:
         self.wanted = False
 
     async def run(self) -> None:
-        """The recorder; runs for ever. Whoever waits when it is cancelled gets an error."""
+        """The recorder; runs for ever. Whoever waits when it is cancelled gets an error.
+
+        What could not be recorded is tried again also if nobody waits: without it, the nodes can never agree.
+        """
+        error = 0
         try:
             while True:
-                await self._wakeup.wait()
+                with trio.move_on_after(RETRY if error else float("inf")):
+                    await self._wakeup.wait()
                 error = 0
                 if self.wanted and not self._recorded:
                     self._failed = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 
 import trio
 
@@ -21,7 +20,6 @@ from hastfs.resource.link import MEMSYNC_SINCE, STATE_SINCE, Link, LinkLost
 from hastfs.resource.replica import Replica
 from hastfs.resource.synchronizer import Synchronizer
 from hastfs.resource.waiting import plain_errors
-from hastfs.volume import Done
 
 log = logging.getLogger(__name__)
 
@@ -254,6 +252,8 @@ class Connector:
         if outdated and not joining.localcnt:
             await replica.metastore.update(localcnt=1)  # hast(8): the secondary is out of date from now on
         self._unheard = False
+        if terms.generations is not None:
+            link.told = (terms.consistency, terms.generations)
         link.check()  # from here on to `link_up` without a pause: nobody would take a lost link down
         if (replica.detaching or replica.detached) != joining.detached:
             # The other node does not know that it keeps the map.
@@ -262,15 +262,8 @@ class Connector:
             replica.map.link_made()
         if terms.syncsrc is SyncSource.PRIMARY and not replica.map.in_sync and terms.generations is not None:
             # Goes ahead of every write: a secondary in the middle of a resync knows it (promise 6).
-            link.state(Consistency.INCONSISTENT, terms.generations, self._state_answered(link))
+            link.state(Consistency.INCONSISTENT, terms.generations, link.state_answered)
         replica.link_up(link)
-
-    def _state_answered(self, link: Link) -> Done:
-        def answered(error: int) -> None:
-            if error:
-                link.drop(f"the other node cannot write its metadata ({os.strerror(error)})")
-
-        return answered
 
     def _check_sizes(self, connected: Connected) -> None:
         metadata, terms = self._replica.metastore.metadata, connected.terms

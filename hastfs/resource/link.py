@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -100,6 +101,8 @@ class Link:
         self._seq = 0
         self._last_sent = self._last_reply = self._latest_answered = trio.current_time()
         self._ended = False
+        self.told: tuple[Consistency, Generations] | None = None
+        """What the secondary's data is, as it was told last or said itself; None: one of version 2 or less."""
         self.unanswered = 0
         """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
         self._warned = False
@@ -217,8 +220,14 @@ class Link:
         if self.version < STATE_SINCE:
             done(0)
             return
+        self.told = (consistency, generations)
         seq = self._register(Command.STATE, 0, _plain(done), None)
         self._put(replication.encode_state(seq, consistency, generations, detached=detached))
+
+    def state_answered(self, error: int) -> None:
+        """A `done` for `state`: a secondary that does not know what it is, is none."""
+        if error:
+            self.drop(f"the other node cannot write its metadata ({os.strerror(error)})")
 
     def submit(self) -> None:
         """Sends what is queued."""

@@ -16,7 +16,7 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import DataError
-from hastfs.model import SECTOR_SIZE, Consistency, Role
+from hastfs.model import SECTOR_SIZE, Consistency, Generations, Role
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
 from hastfs.resource.component import LOOK_INTERVAL
@@ -149,8 +149,9 @@ class Primary(Replica):
         if self.stale and force:
             log.warning("Forced to be primary with inconsistent data.")
             self.stale = False
-            # What is only half a copy is nobody's data: without a generation, the line begins here.
-            generations = metadata.generations.diverge(random_id(), used=False)
+            # What is only half a copy is nobody's data: the line begins here, whatever it was to become a copy of. With
+            # that as its base, it would be taken for a successor of the good copy, which may have the same generation.
+            generations = Generations(random_id())
             await self.metastore.update(
                 consistency=Consistency.CONSISTENT,
                 generations=generations,

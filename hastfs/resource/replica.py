@@ -139,7 +139,16 @@ class Replica:
             self.idle.set()
 
     def out_of_sync(self) -> None:
-        """An extent fell out of sync with the link up."""
+        """An extent fell out of sync with the link up.
+
+        The other node hears of it before any flush: without this one, it must not be taken for whole (promise 6).
+        """
+        link = self.link
+        if link is not None and not self.stale and link.told is not None:
+            consistency, generations = link.told
+            if consistency is Consistency.CONSISTENT:
+                link.state(Consistency.INCONSISTENT, generations, link.state_answered)
+                link.submit_soon()
         self.sync_wanted.set()
 
     def unable(self, to: str, error: int) -> str:

@@ -403,6 +403,8 @@ class Secondary:
                 if not self._is_source:
                     await self._metastore.update(consistency=Consistency.INCONSISTENT)
             except ComponentError as error:
+                if self._version >= STATE_SINCE:
+                    raise  # The link ends: then the primary goes on alone, and that is on record there.
                 log.error("%s", error)
             for request, error_number in failures:
                 self._count_error(request)

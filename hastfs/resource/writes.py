@@ -40,6 +40,7 @@ class Write:
         "_link",
         "_local_error",
         "_offset",
+        "_part",
         "_range",
         "_received",
         "_remote_error",
@@ -66,6 +67,7 @@ class Write:
         self._remote_error = 0
         self._received = False
         self._acknowledged = False
+        self._part: bytes | None = None  # what `_data` was before it was completed from the local copy
         self._late = False  # whether it had to wait, so that the batch it came in is over
 
     def start(self) -> None:
@@ -77,6 +79,7 @@ class Write:
     def _locked(self, held: Range) -> None:
         self._range = held
         if self._data is not None and len(self._data) != self._end - self._start:
+            self._part = None if self._replica.stale else self._data
             # Without repair, which would wait for the range that is locked here.
             Read(self._replica, self._start, self._end - self._start, self._complete_sectors, repair=False).issue()
         else:
@@ -87,11 +90,24 @@ class Write:
             self._give_up(error)
             return
         assert self._data is not None
+        self._overlay(self._data, sectors)
+        self._map()
+
+    def _overlay(self, data: bytes, sectors: Buffer) -> None:
         at = self._offset - self._start
         whole = bytearray(sectors)
-        whole[at : at + len(self._data)] = self._data
+        whole[at : at + len(data)] = data
         self._data = bytes(whole)
-        self._map()
+
+    def _complete_again(self, error: int, sectors: Buffer) -> None:
+        """From the good copy, which turned out to be the other one while this waited for the map."""
+        assert self._part is not None
+        if error:
+            self.held_too_long()
+            return
+        self._overlay(self._part, sectors)
+        self._part = None
+        self.issue()
 
     def _map(self) -> None:
         if self._replica.map.begin_write(self._first, self._last):
@@ -123,6 +139,9 @@ class Write:
         """Step 3; also after a wait for the only good copy to come back."""
         replica = self._replica
         if replica.hold(self):
+            return
+        if self._part is not None and replica.stale:
+            Read(replica, self._start, self._end - self._start, self._complete_again).issue()
             return
         link = self._link = replica.link
         self._local_error = self._remote_error = 0
@@ -156,7 +175,8 @@ class Write:
             link.delete(self._start, self._end - self._start, self._remote_done)
 
     def held_too_long(self) -> None:
-        """The only good copy did not come back in time: nothing was written, the application hears of it."""
+        """The only good copy did not come back in time, or cannot be read: nothing was written, the application hears
+        of it."""
         self._replica.map.end_write(self._first, self._last, replicated=False)
         self._give_up(errno.EIO)
 

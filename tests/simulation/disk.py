@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import functools
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -91,8 +91,8 @@ class SimulatedDisk:
         self.durable_writes: list[Piece] = []
         self.watch: Callable[[int, int], None] | None = None
         """Is told of each change of the content: position and length."""
-        self.trap: Callable[[], float] | None = None
-        """Is told when a piece of metadata or map is about to be written; how long (seconds) that shall take."""
+        self.trap: Callable[[int], float] | None = None
+        """Is told when a piece of metadata or map is about to be written, and where; how long (seconds) it takes."""
 
     @property
     def metadata(self) -> Metadata:
@@ -220,10 +220,20 @@ class SimulatedComponent:
             await trio.sleep(seconds)
         del self._under_way[scope]
 
+    def _start(self, done: Done, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Nothing is done any more for an engine that has ended."""
+        try:
+            if self.attached:
+                self._nursery.start_soon(task, *arguments)
+        except RuntimeError:  # its nursery is closed
+            self.attached = False
+        if not self.attached:
+            done(errno.EIO)
+
     def _later(
         self, kind: str, done: Done, position: int = 0, length: int = 0, action: Callable[[], None] | None = None
     ) -> None:
-        self._nursery.start_soon(self._do, kind, done, position, length, action)
+        self._start(done, self._do, kind, done, position, length, action)
 
     async def _do(self, kind: str, done: Done, position: int, length: int, action: Callable[[], None] | None) -> None:
         await self._pause(self.disk.latency.get(kind, 0))
@@ -282,7 +292,7 @@ class SimulatedComponent:
         return min(offset + skipped, self.layout.datasize)
 
     def write_durable(self, pieces: Sequence[Piece], done: Done, *, flush: bool = True) -> None:
-        self._nursery.start_soon(self._write_pieces, list(pieces), done, flush)
+        self._start(done, self._write_pieces, list(pieces), done, flush)
 
     async def _write_pieces(self, pieces: list[Piece], done: Done, flush: bool) -> None:
         error = 0
@@ -292,18 +302,20 @@ class SimulatedComponent:
 
     async def _write_piece(self, piece: Piece, flush: bool) -> int:
         disk, (position, data) = self.disk, piece
-        if not self.attached:
-            return errno.EIO
-        write = _UnderWay(position, data, durable=flush)
-        disk.pending.append(write)
-        await self._pause(disk.latency.get("durable", 0) + (disk.trap() if disk.trap is not None else 0))
-        if not self.attached:
-            return errno.EIO
+        if self.attached:
+            write = _UnderWay(position, data, durable=flush)
+            disk.pending.append(write)
+            await self._pause(disk.latency.get("durable", 0) + (disk.trap(position) if disk.trap is not None else 0))
+            return self._written(write) if self.attached else errno.EIO
+        return errno.EIO
+
+    def _written(self, write: _UnderWay) -> int:
+        disk = self.disk
         disk.pending.remove(write)
-        error = disk.refusal("durable", position, len(data))
+        error = disk.refusal("durable", write.position, len(write.data))
         if not error:
-            disk.durable_writes.append(piece)
-            (disk.put_durable if flush else disk.put)(position, data)
+            disk.durable_writes.append((write.position, write.data))
+            (disk.put_durable if write.durable else disk.put)(write.position, write.data)
         return error
 
     def damage(self) -> str:

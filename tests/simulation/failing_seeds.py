@@ -5,5 +5,8 @@ seeds (they cost little), and makes sure that the mistake also has a test of its
 """
 
 FAILING_SEEDS = {
-    91: "a record of writing alone that failed was not tried again: the nodes never agreed",
+    100453: "half a sector, completed from the stale copy, was written over the good one",
+    100510: "a secondary that could not record its gap answered flushes",
+    500362: "half of a first copy, forced, was taken for a successor of the whole one",
+    200709: "a record of writing alone that failed was not tried again: the nodes never linked",
 }

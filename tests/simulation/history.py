@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from hastfs.model import Replication, Role
-from hastfs.resource import alone
+from hastfs.resource import alone, primary
 from hastfs.resource.events import Event
 from tests.simulation.checkers import Coverage, are_strangers, check_equal, have_agreed, is_detached, no_whole_copy
 from tests.simulation.client import Client
@@ -42,6 +42,7 @@ class History:
         self.violations: list[Violation] = []
         self.model = Model(self.nodes)
         self.scope = nursery.cancel_scope
+        self.model.give_up = self.scope.cancel
         self.coverage = Coverage(self.model, self.violated)
         self.coverage.durable = a.config.metaflush
         self.client = Client(chance, self.model, self.violated)
@@ -142,6 +143,8 @@ class History:
         self.log(f"{node.name}: role primary{' by force' if force else ''}")
         done = await self.operator.promote(node, force=force)
         self.log(f"{node.name}: {'is primary' if done else 'refuses'}")
+        if done and node.primary is not None:  # whoever mounts it begins to read
+            self.log(f"{node.name}: {self.client.read(node)}, {self.client.read(node)}")
         return done
 
     def _heal(self) -> None:
@@ -163,7 +166,7 @@ class History:
             (7, mishaps.slow_disk),
             (7, mishaps.failing_disk),
             (8, operator.reload),
-            (6, lambda: operator.set_trap(chance.choice(self.nodes))),
+            (10, lambda: operator.set_trap(chance.choice(self.nodes))),
         ]
         slowly: list[tuple[int, Callable[[], Awaitable[None]]]] = [
             (8, lambda: self._lose(other)),
@@ -230,8 +233,7 @@ class History:
     async def _recreate(self, node: Node) -> None:
         """hastctl create, mostly on the right node."""
         wrong = self.chance.random() < 0.2
-        primary = node.primary
-        if primary is None or (primary.stale and not wrong):
+        if node.primary is None or (node.primary.stale and not wrong):
             return
         one = node if wrong else node.other
         self.log(f"{one.name}: create{' (the wrong one)' if wrong else ''}")
@@ -242,10 +244,15 @@ class History:
 
     async def quiet(self) -> None:
         """All is well again and nothing is under way: the nodes become equal, or both know that they cannot."""
+        self.operator.at_peace = True
         for node in self.nodes:
             node.disk.trap = None
         self._heal()
         await self._settle_roles()
+        await self._come_to_terms()
+        self.operator.at_peace = False
+
+    async def _come_to_terms(self) -> None:
         primaries = self.operator.primaries
         if not primaries:
             if not (self.operator.forced or (no_whole_copy(self.nodes[0]) and self.nodes[0].version < 3)):
@@ -253,6 +260,7 @@ class History:
             self.split = True
             return
         node = primaries[0]
+        self.client.flush(node)  # old versions do not notice a dead link without traffic
         await trio.sleep(0.01)  # whoever has lost his link knows it
         both_alone = all(self.model.alone.values())
         for one in self.nodes:
@@ -325,8 +333,7 @@ class History:
         """How things stand."""
         parts = []
         for node in self.nodes:
-            primary = node.primary
-            engine = primary and (primary.link, primary.map.pending(), primary.stale, primary.active)
+            engine = node.primary and (node.primary.link, node.primary.map.pending(), node.primary.active)
             found = (engine, node.disk.metadata, node.events[-5:], node.errors[-2:])
             parts.append(f"{node.name} {node.role.word} {found}")
         return f"{'; '.join(parts)}; wrote {self.model.wrote} alone {self.model.alone}"
@@ -375,9 +382,13 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     # What pytest-trio does for tests with hypothesis; there is no public way.
     setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
     trio._core._run._r.seed(seed)
-    secrets, alone.secrets = alone.secrets, _Secrets(seed)  # type: ignore[assignment]
+    secrets = alone.random_id.__globals__["secrets"]
+    alone.random_id.__globals__["secrets"] = _Secrets(seed)
     in_thread, trio.to_thread.run_sync = trio.to_thread.run_sync, _here  # type: ignore[assignment]
+    batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 2  # there are but 12 extents
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
-        alone.secrets, trio.to_thread.run_sync = secrets, in_thread
+        alone.random_id.__globals__["secrets"] = secrets
+        trio.to_thread.run_sync = in_thread
+        primary.CLEAN_BATCH = batch

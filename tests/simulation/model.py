@@ -15,7 +15,7 @@ An engine that claims less is wrong at the moment it claims it: `check` looks at
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import trio
@@ -146,14 +146,19 @@ class Write(Request):
     @property
     def waits_for_nobody(self) -> bool:
         """Whether it may be acknowledged without a word of the other node."""
-        return Replication.ASYNC in self.modes and not self.stale
+        return Replication.ASYNC in self.modes and not self._stays_stale
 
     def is_replicated(self) -> bool:
         """Whether the other node must have it on its disk if it is acknowledged now."""
         if self.primary.detached:
             return True
         whole = self.kept_link and self.disks_were_well[1]
-        return whole and (self.stale or self.primary.stale or self.modes == {Replication.FULLSYNC})
+        return whole and (self._stays_stale or self.modes == {Replication.FULLSYNC})
+
+    @property
+    def _stays_stale(self) -> bool:
+        """The other node has had the good copy all the time."""
+        return self.stale and self.primary.stale
 
 
 class Flush(Request):
@@ -213,6 +218,14 @@ class Model:
         """Of the node's disk, when the nodes last agreed."""
         self.counted = {node.name: 0 for node in nodes}
         """How often the node has it on record that it wrote alone."""
+        self.deaths = {node.name: 0 for node in nodes}
+        """Of each node, when one was last made anew."""
+        self.give_up: Callable[[], object] = lambda: None
+        """Is called when nothing is promised any more.
+
+        That is so with an old secondary that was made anew, if the primary died after it had told it who it is (step
+        3), and before it heard (step 4) that all is to be copied: an old node does not say so twice.
+        """
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -257,6 +270,15 @@ class Model:
             self.alone[other.name] = True
         elif not error and write.primary.link is None:
             self.alone[node.name] = True
+            self._check_record(node)
+
+    def _check_record(self, node: Node) -> None:
+        """Promise 4. (Which of the two is ahead, the verdict of the next connect shows.)"""
+        disk = node.disk
+        recorded = (disk.stable_metadata if node.config.metaflush else disk.metadata).generations.current
+        other = node.other.disk.metadata
+        if recorded == other.generations.current and other.consistency is Consistency.CONSISTENT:
+            raise Violation(f"{node.name} acknowledged a write alone, and that is not on record")
 
     def lost(self, write: Write) -> None:
         """Nobody will answer it any more."""
@@ -335,6 +357,9 @@ class Model:
         primary = node.engine
         assert primary is not None
         source, target = (node.other, node) if primary.stale else (node, node.other)
+        if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
+            self.give_up()
+            return
         if self.alone[target.name]:
             raise Violation(f"{target.name} wrote alone, and is to be overwritten by {source.name}")
         for write in self.writes:
@@ -385,15 +410,16 @@ class Model:
 
     def data_written(self, node: Node) -> None:
         """Something was written to the data of a node."""
-        if self.target[node.name] is not None:
+        follows = node.engine is None or node.engine.stale
+        if follows and self.target[node.name] is not None:
             self.half[node.name] = True
 
     def state_written(self, node: Node) -> None:
         """The metadata of a node was written: if it calls itself consistent, it has to be."""
         self._recorded(node)
         link = self.target[node.name]
-        if link is None or not node.disk.consistent or node.version < 3:
-            return
+        if link is None or not node.disk.consistent or (node.version < 3 and node.engine is None):
+            return  # an old secondary is never told what it is
         primary = node.engine or node.other.engine
         if primary is not None and primary.link is link and not self.unmet:
             self.caught_up(node)
@@ -430,6 +456,13 @@ class Model:
         self.check_survivors(target, range(CELLS), "called equal")
         self.target[target.name] = None
         self.half[target.name] = self.alone[target.other.name] = False
+        for node in self.nodes:
+            self.wrote[node.name] = self._may_lack_partner(node)
+
+    def _may_lack_partner(self, node: Node) -> bool:
+        """Whether something is under way that the other node may never get."""
+        unproven = node.engine is not None and node.engine.map.unproven
+        return unproven or any(write.node is node for write in self.writes)
 
     def agreed(self) -> None:
         """The nodes are the same, but for what is being written."""
@@ -438,8 +471,7 @@ class Model:
             self.target[node.name] = None
             self.under_way[node.name].clear()
             self.errors[node.name] = node.disk.errors
-            unproven = node.engine is not None and node.engine.map.unproven
-            self.wrote[node.name] = unproven or any(write.node is node for write in self.writes)
+            self.wrote[node.name] = self._may_lack_partner(node)
 
     def lost_power(self, node: Node) -> None:
         """What is on the disk is what survived."""
@@ -467,6 +499,7 @@ class Model:
         assert primary is not None
         if primary.stale:
             return
+        self.target[node.name] = None
         if self.half[node.name] and node.version >= 3:
             raise Violation(f"{node.name} is in the middle of a resync, and serves")
         self.check(node, range(CELLS), "a node became primary")
@@ -479,3 +512,4 @@ class Model:
         self.wrote[node.name] = self.alone[node.name] = self.half[node.name] = False
         self.target[node.name] = None
         self.unmet = True
+        self.deaths = {one.name: one.deaths for one in self.nodes}

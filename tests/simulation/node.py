@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import trio
 
@@ -66,7 +67,7 @@ class _Start:
         self._status = status
         self.is_over = False
 
-    def started(self, value: Primary) -> None:
+    def started(self, value: Any = None) -> None:
         self.is_over = True
         self._status.started(value)
 
@@ -121,7 +122,7 @@ class Node:
         if not taking_over:
             self.detached = None
         try:
-            primary = await self._nursery.start(self._run_primary, force, taking_over)
+            primary: Primary = await self._nursery.start(self._run_primary, force, taking_over)
             if self.engine is not primary:
                 raise Died
             self.primary = primary
@@ -151,7 +152,7 @@ class Node:
                     await primary.serve(
                         connector, force=force, taking_over=taking_over, detached=self._detach, task_status=start
                     )
-                    component.close()
+                component.close()
         except HastError as error:
             if self._component is not None and not self._component.attached:
                 pass  # that is how a crash looks from inside
@@ -161,6 +162,8 @@ class Node:
             else:
                 raise
         finally:
+            if self._component is not None:
+                self._component.close()
             self._work = self.primary = self.engine = None
             self._ended.set()
             self.engine_ended()
@@ -269,7 +272,7 @@ class Node:
                         boot=self.disk.boots,
                     )
                     await secondary.serve(self.secondary, joining, self.notify)
-                    component.close()
+                component.close()
         except HastError as error:
             self.errors.append(error)
         finally:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -48,6 +49,17 @@ def leaf(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Engines say a lot in the lives they lead here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def failures(seeds: Iterable[int]) -> list[Failure]:
@@ -103,9 +115,9 @@ def arguments() -> argparse.Namespace:
 
 def show(seed: int) -> int:
     """One life in words; the exit status."""
-    logging.disable(logging.CRITICAL)
     try:
-        run(seed, print)
+        with silence():
+            run(seed, print)
     except Exception as error:
         print(f"seed {seed} failed: {type(leaf(error)).__name__}: {leaf(error)}")
         return 1

@@ -221,3 +221,23 @@ async def test_a_worker_that_dies_in_a_resync_from_the_other_node_does_not_need_
         await until(lambda: agreed(a, b))
         assert written == [0]
         assert a.disk.data == b.disk.data
+
+
+async def test_half_of_a_first_copy_that_is_forced_does_not_overwrite_the_whole_one(autojump_clock: MockClock) -> None:
+    """The secondary carries the primary's generation from the first handshake on, long before it has its data."""
+    async with pair() as (a, b):
+        await a.become_primary()
+        assert await a.write(0, BLOCK) == 0
+        b.disk.latency["write"] = 10.0
+        b.become_secondary()
+        await until(lambda: linked(a))
+        await trio.sleep(1)
+        await b.crash()
+        await until(lambda: not linked(a))
+        assert await a.write(EXTENT, BLOCK) == 0
+        await b.become_primary(force=True)
+        assert await b.write(EXTENT, BLOCK[::-1]) == 0
+        await a.stop()
+        a.become_secondary()
+        await until(lambda: "split-brain" in b.events)
+        assert a.disk.data[: 2 * EXTENT] == 2 * BLOCK

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from hastfs.errors import DataError
 from hastfs.model import Consistency, Replication
 from tests.simulation.node import BLOCK, EXTENT, agreed, connected, linked, pair, primary_out_of_date, until
 
@@ -270,3 +271,74 @@ async def test_a_stop_in_the_middle_of_the_other_nodes_slow_flush_ends(autojump_
         a.primary.stopping.set()  # what an orderly stop ends with, and a disk that cannot flush begins with
         with trio.fail_after(30):
             await a._ended.wait()
+
+
+@pytest.mark.parametrize("mode", list(Replication))
+async def test_half_a_sector_is_completed_from_the_good_copy_although_it_was_not_known_yet(
+    autojump_clock: MockClock, mode: Replication
+) -> None:
+    """The write waits for its map bit while the nodes connect, and the other one turns out to have the good copy."""
+    async with pair(replication=mode) as (a, b), trio.open_nursery() as nursery:
+        await primary_out_of_date(a, b, 1)
+        b.reachable = False
+        await a.become_primary()
+        a.disk.latency["durable"] = 3.0
+        b.reachable = True
+        nursery.start_soon(a.write, 256, b"n" * 256)
+        await until(lambda: agreed(a, b))
+        assert a.disk.data[:512] == b.disk.data[:512] == BLOCK[:256] + b"n" * 256
+
+
+async def test_a_secondary_that_cannot_record_its_gap_is_no_partner_any_more(autojump_clock: MockClock) -> None:
+    """Otherwise it would call itself consistent, without what was acknowledged and flushed."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        b.disk.failing["write"] = b.disk.failing["durable"] = 5
+        assert await a.write(0, BLOCK) == 0
+        assert await a.flush() == 0
+        assert not linked(a)
+        assert a.disk.metadata.generations.base == b.disk.metadata.generations.current
+
+
+async def test_a_record_of_writing_alone_that_failed_is_tried_again(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        await a.write(0, BLOCK)
+        a.disk.failing["durable"] = 5
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        assert await a.write(0, NEW) == 5
+        a.disk.failing.clear()
+        b.reachable = True
+        await until(lambda: "syncdone" in a.events)
+
+
+async def test_the_other_node_knows_that_it_lacks_a_write_that_was_made_alone_and_ended_later(
+    autojump_clock: MockClock,
+) -> None:
+    """The write is acknowledged and flushed while the nodes are linked: the secondary must not be served without it."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await connected(a, b)
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        a.disk.latency["write"] = 20.0
+        written: list[int] = []
+
+        async def write() -> None:
+            written.append(await a.write(0, BLOCK))
+
+        nursery.start_soon(write)
+        await trio.sleep(1)
+        b.reachable = True
+        await until(lambda: linked(a))
+        b.disk.latency["write"] = 20.0
+        await until(lambda: written)
+        assert await a.flush() == 0
+        assert BLOCK not in b.disk.data
+        assert not b.disk.consistent
+        await a.crash()
+        await b.crash()
+        with pytest.raises(DataError):
+            await b.become_primary()
