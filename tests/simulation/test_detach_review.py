@@ -354,7 +354,7 @@ async def test_the_nodes_do_not_agree_and_part_at_the_same_time(autojump_clock: 
         await trio.sleep(0.5)
         b.reachable = False
         a.cut()
-        await trio.sleep(10)
+        await until(lambda: bool(answers))
         assert not is_detached(a) and answers == [errno.EIO]
         assert await a.write(2 * EXTENT, BLOCK) == 0
         await joined_again(a, b)
