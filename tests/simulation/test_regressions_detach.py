@@ -205,3 +205,22 @@ async def test_a_write_alone_that_ends_while_the_component_is_given_up_does_not_
         assert not primary.writing_alone
         assert await a.read(0, EXTENT) == OTHER
         assert a.disk.data == b.disk.data
+
+
+async def test_an_engine_that_ends_while_its_component_fails_answers_who_waits(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        assert await a.write(0, BLOCK) == 0
+        b.disk.latency["durable"] = 100
+        a.disk.failing["flush"] = errno.EIO
+        primary = a.primary
+        assert primary is not None
+        errors: list[int] = []
+        primary.flush(errors.append)
+        primary.submit()
+        await trio.sleep(1)
+        with trio.fail_after(5):
+            await a.crash()
+        assert errors == [errno.EIO]
