@@ -39,13 +39,14 @@ class Detacher:
         self._asked: list[Again] = []
         self._wakeup = Wakeup()
         self._marked = trio.Event()
+        self._ended = False
 
     def ask(self, failure: str, again: Again) -> None:
         """The component failed (a sentence); calls `again` when it is known how to go on, perhaps at once."""
         replica = self._replica
         if replica.detached or (replica.stale and replica.link is None):
             again(True)
-        elif replica.detaching or self._possible():
+        elif not self._ended and (replica.detaching or self._possible()):
             if not self._asked:
                 log.error("%s", failure)
             self._asked.append(again)
@@ -61,15 +62,21 @@ class Detacher:
         return replica.stale or replica.map.in_sync
 
     async def run(self) -> None:
-        """Parts with the component when asked to; runs for ever."""
-        async with trio.open_nursery() as nursery:
-            while True:
-                await self._wakeup.wait()
-                while self._asked:
-                    again = await self._detach(nursery)
-                    asked, self._asked = self._asked, []
-                    for answer in asked:
-                        answer(again)
+        """Parts with the component when asked to; runs for ever. Whoever waits when it is cancelled is not helped."""
+        try:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    await self._wakeup.wait()
+                    while self._asked:
+                        self._answer(await self._detach(nursery))
+        finally:
+            self._ended = True
+            self._answer(False)
+
+    def _answer(self, again: bool) -> None:
+        asked, self._asked = self._asked, []
+        for answer in asked:
+            answer(again)
 
     async def _detach(self, nursery: trio.Nursery) -> bool:
         replica, link = self._replica, self._replica.link

@@ -227,3 +227,19 @@ async def test_what_was_written_alone_is_forgotten_when_the_component_is_given_u
         assert errors == [0] and primary.detached
         a.cut()
         assert await a.read(0, EXTENT) == OTHER
+
+
+async def test_a_primary_ends_also_while_it_gives_its_component_up(autojump_clock: trio.testing.MockClock) -> None:
+    """The cleaner's flush had failed, and waits to hear how to go on from somebody who has ended."""
+    async with pair(size=1 << 20) as (a, b):
+        await connected(a, b)
+        for extent in range(100):
+            assert await a.write(extent * EXTENT, BLOCK) == 0
+        a.disk.failing["flush"] = errno.EIO
+        a.disk.latency["durable"] = 15
+        primary = a.primary
+        assert primary is not None
+        await until(lambda: primary.detaching)
+        await trio.sleep(1)
+        await a.crash()
+        assert a.primary is None and not primary.detached
