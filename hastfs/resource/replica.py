@@ -163,6 +163,8 @@ class Replica:
 
     def flush_failed(self, error: int) -> None:
         """Nobody can help: what the component acknowledged may be lost, it is not to be trusted any longer."""
+        if self.stopping.is_set():
+            return
         self.failure = ComponentError(
             f"Unable to flush {self.component.path}: {os.strerror(error)}. It no longer has what was written to it; "
             f"check the disk, then re-create the component."

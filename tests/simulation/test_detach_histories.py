@@ -582,8 +582,12 @@ class History:
             if node.primary is not primary:
                 return
             self.holders = self.who_has_it_all(node)
-            with contextlib.suppress(HastError):  # the map cannot be tidied
+            try:
                 await node.stop()
+            except HastError:
+                pass  # the map cannot be tidied
+            except RuntimeError:
+                assert primary.failure is not None  # it gave up meanwhile, and its disk is closed
             await node.crash()
         assert not scope.cancelled_caught, f"it does not stop: {self.report()}"
         self.epoch += 1

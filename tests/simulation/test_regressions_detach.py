@@ -224,3 +224,19 @@ async def test_an_engine_that_ends_while_its_component_fails_answers_who_waits(
         with trio.fail_after(5):
             await a.crash()
         assert errors == [errno.EIO]
+
+
+async def test_a_primary_ends_also_while_it_gives_its_component_up(autojump_clock: trio.testing.MockClock) -> None:
+    """The cleaner's flush had failed, and waits to hear how to go on from somebody who has ended."""
+    async with pair(size=1 << 20) as (a, b):
+        await connected(a, b)
+        for extent in range(100):
+            assert await a.write(extent * EXTENT, BLOCK) == 0
+        a.disk.failing["flush"] = errno.EIO
+        a.disk.latency["durable"] = 15
+        primary = a.primary
+        assert primary is not None
+        await until(lambda: primary.detaching)
+        await trio.sleep(1)
+        await a.crash()
+        assert a.primary is None and not primary.detached
