@@ -151,7 +151,7 @@ class Write(Request):
     def is_replicated(self) -> bool:
         """Whether the other node must have it on its disk if it is acknowledged now."""
         if self.primary.detached:
-            return True
+            return self.disks_were_well[1]
         whole = self.kept_link and self.disks_were_well[1]
         return whole and (self.stale or self.primary.stale or self.modes == {Replication.FULLSYNC})
 
@@ -163,6 +163,9 @@ class Flush(Request):
         super().__init__(node)
         self.number = number
         self.busy = busy
+
+    def restart(self) -> None:
+        super().restart()
         self.out_of_sync = _out_of_sync(self.primary)
 
 
