@@ -307,7 +307,8 @@ class Model:
         """All values that the primary `node` may answer a read of the cell with."""
         primary = node.primary
         stale = primary is not None and primary.stale
-        return self.may_be(node.other if stale else node, cell)
+        begun = {write.value for write in self.writes if write.node is node and cell in write.overlapped}
+        return self.may_be(node.other if stale else node, cell) | begun
 
     def check(self, node: Node, cells: Iterable[int], what: str) -> None:
         """The disk shows what it may."""
