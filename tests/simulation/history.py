@@ -111,7 +111,7 @@ class History:
         detached = [node for node in primaries if is_detached(node)]
         if not primaries:
             await self._begin_anew()
-        elif detached and self.chance.random() < 0.1:
+        elif detached and self.chance.random() < 0.15:
             await self._attach(self.chance.choice(detached))
         elif self.chance.random() < 0.7:
             node = self.chance.choice(primaries)
@@ -162,6 +162,7 @@ class History:
             (2, mishaps.odd_pieces),
             (7, mishaps.slow_disk),
             (7, mishaps.failing_disk),
+            (5, lambda: mishaps.broken_disk(node)),
             (8, operator.reload),
             (6, lambda: operator.set_trap(chance.choice(self.nodes))),
         ]

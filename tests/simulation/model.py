@@ -355,7 +355,7 @@ class Model:
         self.target[target.name] = primary.link if behind else None
 
     def is_backed(self, node: Node) -> bool:
-        """Whether the other node can do alone what is asked of the primary `node` now, if it is well and stays linked."""
+        """Whether the other node, well and still linked, can do alone what is asked of the primary `node` now."""
         primary, other = node.primary, node.other
         if primary is None or primary.link is None or node.version < 3:
             return False
