@@ -111,8 +111,8 @@ class History:
         detached = [node for node in primaries if is_detached(node)]
         if not primaries:
             await self._begin_anew()
-        elif detached and self.chance.random() < 0.15:
-            await self._attach(self.chance.choice(detached))
+        elif detached and self.chance.random() < 0.2:
+            await self.chance.choice((self._attach, self._change_primary))(self.chance.choice(detached))
         elif self.chance.random() < 0.7:
             node = self.chance.choice(primaries)
             self.log(f"{node.name}: {self.client.ask(node)}")
