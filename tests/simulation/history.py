@@ -231,8 +231,7 @@ class History:
     async def _recreate(self, node: Node) -> None:
         """hastctl create, mostly on the right node."""
         wrong = self.chance.random() < 0.2
-        primary = node.primary
-        if primary is None or (primary.stale and not wrong):
+        if node.primary is None or (not wrong and (node.primary.stale or node.primary.detaching)):
             return
         one = node if wrong else node.other
         self.log(f"{one.name}: create{' (the wrong one)' if wrong else ''}")
