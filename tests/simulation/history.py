@@ -112,8 +112,8 @@ class History:
         detached = [node for node in primaries if is_detached(node)]
         if not primaries:
             await self._begin_anew()
-        elif detached and self.chance.random() < 0.1:
-            await self._attach(self.chance.choice(detached))
+        elif detached and self.chance.random() < 0.2:
+            await self.chance.choice((self._attach, self._change_primary))(self.chance.choice(detached))
         elif self.chance.random() < 0.7:
             node = self.chance.choice(primaries)
             self.log(f"{node.name}: {self.client.ask(node)}")
@@ -165,6 +165,7 @@ class History:
             (2, mishaps.odd_pieces),
             (7, mishaps.slow_disk),
             (7, mishaps.failing_disk),
+            (5, lambda: mishaps.broken_disk(node)),
             (8, operator.reload),
             (10, lambda: operator.set_trap(chance.choice(self.nodes))),
         ]
@@ -233,7 +234,7 @@ class History:
     async def _recreate(self, node: Node) -> None:
         """hastctl create, mostly on the right node."""
         wrong = self.chance.random() < 0.2
-        if node.primary is None or (node.primary.stale and not wrong):
+        if node.primary is None or (not wrong and (node.primary.stale or node.primary.detaching)):
             return
         one = node if wrong else node.other
         self.log(f"{one.name}: create{' (the wrong one)' if wrong else ''}")

@@ -136,6 +136,12 @@ class Mishaps:
         node.disk.latency[kind] = self._chance.choice((0.01, 0.3, 2.0, 25.0))
         return f"{kind} takes {node.disk.latency[kind]} s on {node.name}"
 
+    def broken_disk(self, node: Node) -> str:
+        """Until somebody does something about it, nothing of one kind can be done."""
+        kind = self._chance.choice(("read", "write", "zero", "flush", "durable"))
+        node.disk.faults.append(Fault(kind))
+        return f"{kind} fails on {node.name}"
+
     def failing_disk(self) -> str:
         """One kind of request fails: a few times, in one place, or until all is well again."""
         node = self._chance.choice(self._nodes)

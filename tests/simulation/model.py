@@ -151,7 +151,7 @@ class Write(Request):
     def is_replicated(self) -> bool:
         """Whether the other node must have it on its disk if it is acknowledged now."""
         if self.primary.detached:
-            return True
+            return self.disks_were_well[1]
         whole = self.kept_link and self.disks_were_well[1]
         return whole and (self._stays_stale or self.modes == {Replication.FULLSYNC})
 
@@ -168,6 +168,9 @@ class Flush(Request):
         super().__init__(node)
         self.number = number
         self.busy = busy
+
+    def restart(self) -> None:
+        super().restart()
         self.out_of_sync = _out_of_sync(self.primary)
 
 
@@ -326,7 +329,8 @@ class Model:
         """All values that the primary `node` may answer a read of the cell with."""
         primary = node.primary
         stale = primary is not None and primary.stale
-        return self.may_be(node.other if stale else node, cell)
+        begun = {write.value for write in self.writes if write.node is node and cell in write.overlapped}
+        return self.may_be(node.other if stale else node, cell) | begun
 
     def check(self, node: Node, cells: Iterable[int], what: str) -> None:
         """The disk shows what it may."""
@@ -376,7 +380,7 @@ class Model:
         self.target[target.name] = primary.link if behind else None
 
     def is_backed(self, node: Node) -> bool:
-        """Whether the other node can do alone what is asked of the primary `node`, if it is well and stays linked."""
+        """Whether the other node, well and still linked, can do alone what is asked of the primary `node` now."""
         primary, other = node.primary, node.other
         if primary is None or primary.link is None or node.version < 3:
             return False
