@@ -49,6 +49,7 @@ class History:
         self.mishaps = Mishaps(chance, self.nodes)
         self.operator = Operator(chance, self.model, self.coverage, self.client, nursery, metaflush=a.config.metaflush)
         self.split = False
+        self.habits: list[int] = []
         for node in self.nodes:
             node.survives_failure = True
             node.notify = partial(self.notified, node)  # type: ignore[method-assign]
@@ -120,7 +121,7 @@ class History:
         else:
             await self._mishap(self.chance.choice(primaries))
         for node in self.nodes:
-            if node.role is Role.INIT and self.chance.random() < 0.5:
+            if node.role is Role.INIT and self.chance.random() < 0.3:
                 self.operator.follow(node)
         await trio.sleep(self.chance.choice((0, 0, 0, 0.001, 0.1, 1, 15)))
         self._look()
@@ -134,7 +135,7 @@ class History:
         if self.chance.random() < 0.7:
             self._heal()
         node = self.chance.choice(self.nodes)
-        if self.chance.random() < 0.9:
+        if self.chance.random() < 0.5:
             self.operator.follow(node.other)
         await self.operator.crash(node, power=False)
         await self._promote(node, force=self.chance.random() < 0.1)
@@ -179,7 +180,10 @@ class History:
             (10, self.quiet),
         ]
         weights = [weight for weight, _ in at_once] + [weight for weight, _ in slowly]
-        number = chance.choices(range(len(weights)), weights)[0]
+        if not self.habits:
+            # Each life has some kinds of mishap again and again, and some not at all: that gets deeper.
+            self.habits = [chance.choice((0, 1, 1, 5)) for _ in weights[:-1]] + [1]
+        number = chance.choices(range(len(weights)), [a * b for a, b in zip(weights, self.habits, strict=True)])[0]
         if number < len(at_once):
             self.log(at_once[number][1]())
         else:
@@ -190,7 +194,7 @@ class History:
         self.log(f"{'power off' if power else 'kill'} {' and '.join(node.name for node in nodes)}")
         await self.operator.crash(*nodes, power=power)
         for node in nodes:
-            if self.chance.random() < 0.7:
+            if self.chance.random() < 0.5:
                 self.operator.follow(node)
 
     async def _change_primary(self, node: Node) -> None:
