@@ -780,7 +780,7 @@ async def live(seed: int) -> None:
     mode = chance.choice(list(Replication))
     async with two_nodes(mode, chance.choice((0, 1, 3))) as (a, b):
         if chance.random() < 0.15:
-            b.version = 2
+            a.version = b.version = 2
         history = History(seed, (a, b), mode)
         b.become_secondary()
         await a.become_primary()
