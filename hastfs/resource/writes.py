@@ -30,6 +30,7 @@ class Write:
     __slots__ = (
         "_acknowledged",
         "_allocated",
+        "_completed_with",
         "_data",
         "_done",
         "_end",
@@ -67,7 +68,8 @@ class Write:
         self._remote_error = 0
         self._received = False
         self._acknowledged = False
-        self._part: bytes | None = None  # what `_data` was before it was completed from the local copy
+        self._part: bytes | None = None  # what `_data` was before it was completed to whole sectors
+        self._completed_with: Link | None = None  # the link that there was then
         self._late = False  # whether it had to wait, so that the batch it came in is over
 
     def start(self) -> None:
@@ -79,7 +81,7 @@ class Write:
     def _locked(self, held: Range) -> None:
         self._range = held
         if self._data is not None and len(self._data) != self._end - self._start:
-            self._part = None if self._replica.stale else self._data
+            self._part = self._data
             # Without repair, which would wait for the range that is locked here.
             Read(self._replica, self._start, self._end - self._start, self._complete_sectors, repair=False).issue()
         else:
@@ -88,26 +90,25 @@ class Write:
     def _complete_sectors(self, error: int, sectors: Buffer) -> None:
         if error:
             self._give_up(error)
-            return
-        assert self._data is not None
-        self._overlay(self._data, sectors)
-        self._map()
+        else:
+            self._overlay(sectors)
+            self._map()
 
-    def _overlay(self, data: bytes, sectors: Buffer) -> None:
+    def _overlay(self, sectors: Buffer) -> None:
+        assert self._part is not None
         at = self._offset - self._start
         whole = bytearray(sectors)
-        whole[at : at + len(data)] = data
+        whole[at : at + len(self._part)] = self._part
         self._data = bytes(whole)
+        self._completed_with = self._replica.link
 
     def _complete_again(self, error: int, sectors: Buffer) -> None:
-        """From the good copy, which turned out to be the other one while this waited for the map."""
-        assert self._part is not None
+        """From the good copy: another one than before, or it may have changed while it was away."""
         if error:
             self.held_too_long()
-            return
-        self._overlay(self._part, sectors)
-        self._part = None
-        self.issue()
+        else:
+            self._overlay(sectors)
+            self.issue()
 
     def _map(self) -> None:
         if self._replica.map.begin_write(self._first, self._last):
@@ -140,7 +141,7 @@ class Write:
         replica = self._replica
         if replica.hold(self):
             return
-        if self._part is not None and replica.stale:
+        if self._part is not None and replica.stale and replica.link is not self._completed_with:
             Read(replica, self._start, self._end - self._start, self._complete_again).issue()
             return
         link = self._link = replica.link

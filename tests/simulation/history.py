@@ -390,10 +390,11 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     secrets = alone.random_id.__globals__["secrets"]
     alone.random_id.__globals__["secrets"] = _Secrets(seed)
     in_thread, trio.to_thread.run_sync = trio.to_thread.run_sync, _here  # type: ignore[assignment]
-    batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 2  # there are but 12 extents
+    batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 0  # there are but 12 extents
+    interval, primary.CLEAN_INTERVAL = primary.CLEAN_INTERVAL, 0.5
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         alone.random_id.__globals__["secrets"] = secrets
         trio.to_thread.run_sync = in_thread
-        primary.CLEAN_BATCH = batch
+        primary.CLEAN_BATCH, primary.CLEAN_INTERVAL = batch, interval

@@ -64,13 +64,13 @@ def silence() -> Iterator[None]:
 
 def failures(seeds: Iterable[int]) -> list[Failure]:
     """Of these lives. Any exception is one: of a checker, or of an engine."""
-    logging.disable(logging.CRITICAL)
     found = []
-    for seed in seeds:
-        try:
-            run(seed)
-        except Exception as error:
-            found.append(Failure(seed, f"{type(leaf(error)).__name__}: {leaf(error)}"))
+    with silence():
+        for seed in seeds:
+            try:
+                run(seed)
+            except Exception as error:  # whatever it is, it is to be reported with its seed
+                found.append(Failure(seed, f"{type(leaf(error)).__name__}: {leaf(error)}"))
     return found
 
 

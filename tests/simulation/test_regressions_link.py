@@ -8,7 +8,7 @@ from trio.testing import MockClock
 
 from hastfs.errors import DataError
 from hastfs.model import Consistency, Replication
-from tests.simulation.node import BLOCK, EXTENT, agreed, connected, linked, pair, primary_out_of_date, until
+from tests.simulation.node import BLOCK, EXTENT, agreed, connected, in_sync, linked, pair, primary_out_of_date, until
 
 NEW = BLOCK[::-1]
 
@@ -341,3 +341,29 @@ async def test_the_other_node_knows_that_it_lacks_a_write_that_was_made_alone_an
         await b.crash()
         with pytest.raises(DataError):
             await b.become_primary()
+
+
+async def test_half_a_sector_that_waited_for_the_good_copy_is_completed_from_what_it_is_then(
+    autojump_clock: MockClock,
+) -> None:
+    """The other node was primary in between, and wrote the other half."""
+    async with pair() as (a, b), trio.open_nursery() as nursery:
+        await primary_out_of_date(a, b, 40)
+        b.disk.latency["read"] = 1.0
+        await a.become_primary()
+        a.disk.latency["durable"] = 5.0
+        place = 45 * EXTENT  # in sync: its bit has to be written
+        nursery.start_soon(a.write, place + 256, b"n" * 256)
+        await trio.sleep(3)  # it has read the other half, and waits for its map bit
+        b.reachable = False
+        a.cut()
+        await b.crash()
+        b.disk.latency.clear()
+        await b.become_primary(force=True)
+        assert await b.write(place, b"o" * 256) == 0
+        await b.stop()
+        b.become_secondary()
+        b.reachable = True
+        await until(lambda: in_sync(a))
+        expected = b"o" * 256 + b"n" * 256
+        assert a.disk.data[place : place + 512] == b.disk.data[place : place + 512] == expected
