@@ -220,7 +220,8 @@ class Link:
         if self.version < STATE_SINCE:
             done(0)
             return
-        self.told = (consistency, generations)
+        if not detached:  # whether it agrees to that is another question
+            self.told = (consistency, generations)
         seq = self._register(Command.STATE, 0, _plain(done), None)
         self._put(replication.encode_state(seq, consistency, generations, detached=detached))
 

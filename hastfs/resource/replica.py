@@ -144,7 +144,7 @@ class Replica:
         The other node hears of it before any flush: without this one, it must not be taken for whole (promise 6).
         """
         link = self.link
-        if link is not None and not self.stale and link.told is not None:
+        if link is not None and not (self.stale or self.detaching) and link.told is not None:
             consistency, generations = link.told
             if consistency is Consistency.CONSISTENT:
                 link.state(Consistency.INCONSISTENT, generations, link.state_answered)

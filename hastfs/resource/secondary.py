@@ -82,6 +82,7 @@ class Secondary:
         self._is_only_copy = False  # whether the primary has no component: then the map is kept here
         self._in_batch = False
         self._changing = 0  # writes and discards that are not answered
+        self._flushing = 0  # flushes that are not over
         self._quiet = Wakeup()
         self._waiting = 0  # bytes: of reads that are not over, and of writes that wait for their range
         self._fewer = Wakeup()
@@ -343,17 +344,21 @@ class Secondary:
         await self._all_changed()
         self._gap = False
 
+        self._flushing += 1
+
         def done(error: int) -> None:
+            self._flushing -= 1
             if error:
                 self._changing += 1
                 self._own_up_to(request, error)
             else:
                 self._reply(request.seq)
+                self._quiet.set()
 
         self._component.flush(done)
 
-    async def _all_changed(self) -> None:
-        while self._changing:
+    async def _all_changed(self, *, flushes: bool = False) -> None:
+        while self._changing or (flushes and self._flushing):
             self._outbox.kick()
             await self._quiet.wait()
 
@@ -363,7 +368,7 @@ class Secondary:
         A primary calls it consistent after a FLUSH: if a write failed since then, it did not know. And from then on
         this is not the only good copy any more, whatever the link began with: a gap counts.
         """
-        await self._all_changed()
+        await self._all_changed(flushes=True)  # one that fails leaves a gap, too
         assert request.state is not None
         if request.state.detached:
             await self._become_only_copy(request)
