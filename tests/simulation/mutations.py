@@ -28,6 +28,7 @@ from hastfs.resource.secondary import Secondary
 from hastfs.resource.synchronizer import Synchronizer
 from hastfs.resource.writes import Write
 from hastfs.volume import Done
+from tests.simulation.detach_mutations import DETACH_MUTATIONS
 from tests.simulation.history import run
 from tests.simulation.model import Violation
 from tests.simulation.run import leaf, silence
@@ -169,7 +170,7 @@ def _hide_failures(_: object) -> Callable[..., None]:
 
 
 def _reply_before_the_write(_: object) -> Callable[..., None]:
-    def locked(self: Secondary, request: Request, start: Callable[[Done], None]) -> None:
+    def locked(self: Secondary, request: Request, start: Callable[[Done], None], kept: int = 0) -> None:
         self._changing += 1
 
         def granted(held: Range) -> None:
@@ -214,17 +215,19 @@ def _flushed_already(_: object) -> Callable[..., None]:
 
 
 def _without_saying_so(original: Callable[..., None]) -> Callable[..., None]:
-    def state(self: Link, consistency: Consistency, generations: Generations, done: Done) -> None:
+    def state(
+        self: Link, consistency: Consistency, generations: Generations, done: Done, *, detached: bool = False
+    ) -> None:
         if consistency is Consistency.INCONSISTENT:
             done(0)
         else:
-            original(self, consistency, generations, done)
+            original(self, consistency, generations, done, detached=detached)
 
     return state
 
 
 def _state_not_sent(_: object) -> Callable[..., None]:
-    return lambda self, consistency, generations, done: done(0)
+    return lambda self, consistency, generations, done, **more: done(0)
 
 
 # -- connecting and serving ----------------------------------------------------------------------------------------
@@ -269,7 +272,7 @@ def _nothing(_: object) -> Callable[..., None]:
 
 
 def _nothing_async(_: object) -> Change:
-    async def nothing(*_: object) -> None:
+    async def nothing(*_: object, **__: object) -> None:
         await trio.lowlevel.checkpoint()
 
     return nothing
@@ -290,7 +293,6 @@ MUTATIONS = {
     "localcnt never raised": Mutation(alone, "_diverged", _generation_without_count),
     "acknowledged before it is on record": Mutation(alone.Alone, "when_recorded", _record_later),
     "metadata not waited for": Mutation(Metastore, "_write", _do_not_wait_for_metadata),
-    "counters alone decide": Mutation(verdict, "_between_partners", lambda _: verdict._by_counters),
     "split brain: the primary wins": Mutation(verdict, "_between_partners", _primary_wins),
     "acknowledged before the other node has it": Mutation(
         Write, "_may_acknowledge_early", _acknowledge_before_the_peer
@@ -310,6 +312,7 @@ MUTATIONS = {
     "half of a copy is served": Mutation(Replica, "__init__", _never_stale),
     "reads of half of a copy": Mutation(Read, "_good_copy_is_remote", lambda _: lambda self: False),
     "held requests dropped": Mutation(Replica, "_reissue_held", _drop_held),
+    **{name: Mutation(*mistake) for name, mistake in DETACH_MUTATIONS.items()},
 }
 
 
