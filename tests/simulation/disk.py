@@ -297,15 +297,15 @@ class SimulatedComponent:
     async def _write_pieces(self, pieces: list[Piece], done: Done, flush: bool) -> None:
         error = 0
         for piece in pieces:
-            error = error or await self._write_piece(piece, flush)
+            error = error or await self._write_piece(piece, flush, self.disk.latency.get("durable", 0) / len(pieces))
         done(error)
 
-    async def _write_piece(self, piece: Piece, flush: bool) -> int:
+    async def _write_piece(self, piece: Piece, flush: bool, seconds: float) -> int:
         disk, (position, data) = self.disk, piece
         if self.attached:
             write = _UnderWay(position, data, durable=flush)
             disk.pending.append(write)
-            await self._pause(disk.latency.get("durable", 0) + (disk.trap(position) if disk.trap is not None else 0))
+            await self._pause(seconds + (disk.trap(position) if disk.trap is not None else 0))
             return self._written(write) if self.attached else errno.EIO
         return errno.EIO
 
