@@ -448,8 +448,8 @@ class Secondary:
 
 def boot_id() -> int:
     """Another number after each start of this machine's kernel (random(4)): whose page cache began empty then."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return int(file.read().replace("-", "")[:16], 16) or 1
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:  # bytes: no codec can be loaded any more
+        return int(file.read().replace(b"-", b"")[:16], 16) or 1
 
 
 def _at_once(request: Request, start: Callable[[Done], None], done: Done) -> None:

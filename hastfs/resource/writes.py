@@ -18,7 +18,7 @@ from hastfs.resource.rangelock import Range
 from hastfs.resource.reads import Read
 from hastfs.resource.replica import Replica
 from hastfs.resource.waiting import all_done
-from hastfs.volume import Buffer, Done
+from hastfs.volume import Buffer, Done, ReadDone
 
 MAX_UNANSWERED = 16 << 20
 """Bytes: with more than this without a reply, writes are acknowledged only when the peer has done them, in any mode."""
@@ -69,7 +69,7 @@ class Write:
         self._received = False
         self._acknowledged = False
         self._part: bytes | None = None  # what `_data` was before it was completed to whole sectors
-        self._completed_with: Link | None = None  # the link that there was then
+        self._completed_with: Link | None = None  # the link that there was when that began
         self._late = False  # whether it had to wait, so that the batch it came in is over
 
     def start(self) -> None:
@@ -82,8 +82,7 @@ class Write:
         self._range = held
         if self._data is not None and len(self._data) != self._end - self._start:
             self._part = self._data
-            # Without repair, which would wait for the range that is locked here.
-            Read(self._replica, self._start, self._end - self._start, self._complete_sectors, repair=False).issue()
+            self._read_sectors(self._complete_sectors)
         else:
             self._map()
 
@@ -100,7 +99,11 @@ class Write:
         whole = bytearray(sectors)
         whole[at : at + len(self._part)] = self._part
         self._data = bytes(whole)
-        self._completed_with = self._replica.link
+
+    def _read_sectors(self, done: ReadDone) -> None:
+        self._completed_with = self._replica.link  # the one that there may be when it is read does not count
+        # Without repair, which would wait for the range that is locked here.
+        Read(self._replica, self._start, self._end - self._start, done, repair=False).issue()
 
     def _complete_again(self, error: int, sectors: Buffer) -> None:
         """From the good copy: another one than before, or it may have changed while it was away."""
@@ -142,7 +145,7 @@ class Write:
         if replica.hold(self):
             return
         if self._part is not None and replica.stale and replica.link is not self._completed_with:
-            Read(replica, self._start, self._end - self._start, self._complete_again).issue()
+            self._read_sectors(self._complete_again)
             return
         link = self._link = replica.link
         self._local_error = self._remote_error = 0

@@ -273,16 +273,18 @@ async def test_a_stop_in_the_middle_of_the_other_nodes_slow_flush_ends(autojump_
             await a._ended.wait()
 
 
+@pytest.mark.parametrize("slow", ["durable", "read"])
 @pytest.mark.parametrize("mode", list(Replication))
 async def test_half_a_sector_is_completed_from_the_good_copy_although_it_was_not_known_yet(
-    autojump_clock: MockClock, mode: Replication
+    autojump_clock: MockClock, mode: Replication, slow: str
 ) -> None:
-    """The write waits for its map bit while the nodes connect, and the other one turns out to have the good copy."""
+    """The write waits for its map bit, or for the other half, while the nodes connect; and the other node turns out to
+    have the good copy."""
     async with pair(replication=mode) as (a, b), trio.open_nursery() as nursery:
         await primary_out_of_date(a, b, 1)
         b.reachable = False
         await a.become_primary()
-        a.disk.latency["durable"] = 3.0
+        a.disk.latency[slow] = 3.0
         b.reachable = True
         nursery.start_soon(a.write, 256, b"n" * 256)
         await until(lambda: agreed(a, b))
