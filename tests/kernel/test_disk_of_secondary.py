@@ -105,13 +105,22 @@ def test_a_secondary_with_a_gap_is_refused_as_primary(pair: Pair, disk: FailingD
 
 
 def test_a_flush_that_fails_on_the_secondary_sends_again_what_may_be_lost(pair: Pair, disk: FailingDisk) -> None:
-    """The second one that fails is that of its metadata: the gap is not even on record there."""
     synced = pair.a.count("syncdone")
-    disk.fail("flush", times=2)
+    disk.fail("flush", times=1)
     write(pair.a, at=8 * MIB, megabytes=4)
     pair.a.until_event("disconnect")
     assert "Unable to flush 0 bytes at 0: Input/output error." in pair.b.log.read_text()
     assert "the other node cannot flush its disk (Input/output error)" in pair.a.log.read_text()
+    assert_healed(pair, synced_before=synced)
+
+
+def test_a_secondary_that_cannot_record_its_gap_ends_the_link(pair: Pair, disk: FailingDisk) -> None:
+    """The second flush that fails is that of its metadata: the primary goes on alone, and that is on record."""
+    synced = pair.a.count("syncdone")
+    disk.fail("flush", times=2)
+    write(pair.a, at=8 * MIB, megabytes=4)
+    pair.a.until_event("disconnect")
+    assert "Unable to write metadata" in pair.b.log.read_text()
     assert_healed(pair, synced_before=synced)
 
 
