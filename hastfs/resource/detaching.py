@@ -116,6 +116,8 @@ class Detacher:
             # Before anybody else hears that the link is lost, should it be:
             if not error:
                 replica.stale = True
+                # From now on what was not flushed is safe at neither node: the other one may lose its cache unnoticed.
+                replica.remote_cache.acknowledged += replica.map.unproven
             elif error == errno.ENOTCONN and not replica.stale:
                 # Who knows whether it was heard. Nothing is on that line that is not here, and so the next one says.
                 replica.metastore.assume(line)

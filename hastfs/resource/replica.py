@@ -176,7 +176,6 @@ class Replica:
         close = self.component.let_go()
         self.component = Absent(self.component.path, self.component.layout)
         self.detached = self.stale = True
-        self.remote_cache.acknowledged += self.map.unproven
         self.alone.forget()
         self.map.link_lost()  # what the component had is not proven to be on it
         return close

@@ -397,3 +397,24 @@ async def test_a_flush_says_once_that_the_only_good_copy_lost_its_cache(autojump
         b.become_secondary()
         await until(lambda: linked(a))
         assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_the_only_copy_to_be_loses_its_cache_before_the_component_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It had agreed to go on alone: what was acknowledged and not flushed is gone with the component."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        assert await a.write(EXTENT, OTHER) == 0
+        a.disk.failing["zero"] = errno.EIO
+        a.disk.latency["durable"] = 5
+        primary = a.primary
+        assert primary is not None
+        primary.discard(5 * EXTENT, EXTENT, lambda error: None)
+        primary.submit()
+        await until(lambda: primary.stale)
+        await b.crash()
+        b.disk.lose_power(random.Random(1))
+        b.become_secondary()
+        await until(lambda: is_detached(a) and linked(a))
+        assert await a.flush() == errno.EIO or await a.read(EXTENT, EXTENT) == OTHER
