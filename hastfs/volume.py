@@ -27,7 +27,7 @@ class Volume(Protocol):
     def read(self, offset: int, length: int, done: ReadDone) -> None: ...
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
-        """`data` is only valid during the call: the volume copies what must outlive it."""
+        """`data` never changes while somebody holds it: it need not be copied to outlive the call."""
 
     def flush(self, done: Done) -> None:
         """`done(0)`: every write that was answered before this call survives a power loss."""

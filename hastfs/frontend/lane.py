@@ -19,19 +19,27 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
 import trio
 
 from hastfs.frontend import fuse_abi as abi
-from hastfs.spin import Spin
+from hastfs.poller import poll
 from hastfs.volume import Buffer, Volume
 
 log = logging.getLogger(__name__)
 
 BATCH = 16
 """Requests per look at /dev/fuse: enough to share the price of a network send, few enough to let others run."""
+
+
+COPIED = 32 * 1024
+"""Bytes; the payload of a longer WRITE is left in the buffer it came in, a shorter one is copied out of it."""
+
+SPARE = 4
+"""Buffers of a MiB that are kept for the next burst of long WRITEs."""
 
 
 class Lane:
@@ -43,9 +51,8 @@ class Lane:
         self._volume = volume
         self._size = volume.size
         self._forward = forward
-        self._request = bytearray(abi.RECEIVE_SIZE)
-        self._view = memoryview(self._request)
-        self._into = [self._request]
+        self._left: deque[bytearray] = deque()  # with large writes in them, the oldest first; some may be free again
+        self._use_buffer(bytearray(abi.RECEIVE_SIZE))
         self._unanswered = 0
         self._last_answer: trio.Event | None = None  # there is one while somebody waits for it
         self._taking = trio.CancelScope()
@@ -55,7 +62,7 @@ class Lane:
         and everything it took is answered: True.
         """
         with self._taking:
-            await self._serve_on()
+            await poll(self._fd, self.serve_batch)
             return False
         if self._unanswered:
             self._last_answer = trio.Event()
@@ -65,16 +72,6 @@ class Lane:
     def leave(self) -> None:
         """Nothing more is taken."""
         self._taking.cancel()
-
-    async def _serve_on(self) -> None:
-        spin = Spin()
-        while True:
-            served = self.serve_batch()
-            if served is None:
-                return
-            if served:
-                spin.worked()
-            await spin.pause(self._fd)
 
     def close(self) -> None:
         """From now on nothing is written to the descriptor: late answers of the volume are dropped."""
@@ -141,8 +138,26 @@ class Lane:
         if offset + length > self._size:
             self._write_across_end(unique, offset)
             return
-        data = self._view[abi.DATA_OFFSET : abi.DATA_OFFSET + length]
+        data: Buffer = self._view[abi.DATA_OFFSET : abi.DATA_OFFSET + length]
+        if length <= COPIED:
+            data = bytes(data)
+        else:
+            self._leave_buffer()
         self._volume.write(offset, data, partial(self._written, unique, length))
+
+    def _leave_buffer(self) -> None:
+        """It belongs to whoever holds a view of it: the next requests are read into another one."""
+        left = self._left
+        left.append(self._request)
+        self._view.release()
+        while len(left) > SPARE and _is_free(left[0]):
+            left.popleft()
+        self._use_buffer(left.popleft() if _is_free(left[0]) else bytearray(abi.RECEIVE_SIZE))
+
+    def _use_buffer(self, buffer: bytearray) -> None:
+        self._request = buffer
+        self._view = memoryview(buffer)
+        self._into = [buffer]
 
     def _write_across_end(self, unique: int, offset: int) -> None:
         """As a block device does: what fits is written, and at the end there is no space."""
@@ -150,7 +165,7 @@ class Lane:
         if room <= 0:
             self.answer(abi.failure(unique, errno.ENOSPC))
             return
-        data = self._view[abi.DATA_OFFSET : abi.DATA_OFFSET + room]
+        data = bytes(self._view[abi.DATA_OFFSET : abi.DATA_OFFSET + room])
         (flags,) = abi.IO_FLAGS.unpack_from(self._request, abi.IN_HEADER.size)
         # Direct I/O has no short writes in FUSE (the kernel makes EIO of one), so there the error comes at once.
         done = partial(self._full, unique) if flags & os.O_DIRECT else partial(self._written, unique, room)
@@ -216,3 +231,13 @@ class Lane:
         """ENOENT: the request was aborted. ENODEV, EPERM: the file system is gone. In each case nobody waits."""
         if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EPERM):
             raise error
+
+
+def _is_free(buffer: bytearray) -> bool:
+    """Whether nobody holds a view of it any more: as long as somebody does, Python does not let its size change."""
+    try:
+        buffer.append(0)
+    except BufferError:
+        return False
+    buffer.pop()
+    return True

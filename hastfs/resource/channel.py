@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from hastfs.spin import Spin
+from hastfs.poller import Look, poll
 from hastfs.volume import Buffer
 
 _LONGEST_TIMEOUT = (2**31 - 1) // 1000  # seconds; the kernel counts milliseconds in a C int
@@ -27,6 +27,9 @@ class Channel(Protocol):
 
     async def readable(self) -> None:
         """Returns when `receive_into` is worth trying again."""
+
+    async def receiving(self, look: Look) -> None:
+        """Calls `look` whenever `receive_into` may be worth trying, until it returns None; raises what it raises."""
 
     async def writable(self) -> None:
         """Returns when `send` is worth trying again."""
@@ -48,18 +51,18 @@ class SocketChannel:
             sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER)
         self._socket = sock
         self.set_timeout(timeout)
-        self._spin = Spin()
 
     def receive_into(self, room: memoryview) -> int:
-        received = self._socket.recv_into(room)
-        self._spin.worked()
-        return received
+        return self._socket.recv_into(room)
 
     def send(self, pieces: Sequence[Buffer]) -> int:
         return self._socket.sendmsg(pieces)
 
     async def readable(self) -> None:
-        await self._spin.pause(self._socket)
+        await trio.lowlevel.wait_readable(self._socket)
+
+    async def receiving(self, look: Look) -> None:
+        await poll(self._socket, look)
 
     async def writable(self) -> None:
         await trio.lowlevel.wait_writable(self._socket)

@@ -124,8 +124,10 @@ class FileComponent:
         self._pool = IOPool(4, "component")
         # Data and metadata must not wait for each other: a flush of gigabytes takes seconds.
         self._metadata_pool = IOPool(1, "metadata")
+        self._in_memory = _is_in_memory(fd)
         # What reads at once are done with; None where a file system does not tell whether a read would wait.
-        self._read_flags: int | None = 0 if _is_in_memory(fd) else _RWF_NOWAIT
+        self._read_flags: int | None = 0 if self._in_memory else _RWF_NOWAIT
+        self._read_room = bytearray()  # by the last read that was done at once
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         """At once if that does not mean waiting for the disk, else by a thread."""
@@ -139,11 +141,13 @@ class FileComponent:
         else:
             self._pool.submit(lambda: self._pread(length, offset), lambda result: _finish_read(result, done))
 
-    def _read_at_once(self, offset: int, length: int) -> bytearray | None:
+    def _read_at_once(self, offset: int, length: int) -> memoryview | None:
         """None: it would have to wait. Raises OSError."""
         if self._read_flags is None:
             return None
-        data = bytearray(length)
+        if len(self._read_room) < length:
+            self._read_room = bytearray(length)
+        data = memoryview(self._read_room)[:length]
         try:
             count = os.preadv(self._fd, [data], self._base + offset, self._read_flags)
         except BlockingIOError:
@@ -209,7 +213,10 @@ class FileComponent:
             position += length
 
     def flush(self, done: Done) -> None:
-        self._pool.submit(self._flush, lambda result: _finish(result, done))
+        if self._in_memory:  # where there is nothing to wait for
+            done(0 if self._fd >= 0 else errno.EBADF)
+        else:
+            self._pool.submit(self._flush, lambda result: _finish(result, done))
 
     def _flush(self) -> None:
         if self._fd < 0:  # let go of; fdatasync itself would raise ValueError

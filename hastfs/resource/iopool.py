@@ -1,17 +1,22 @@
 """A few threads for disk calls that may sleep, with completions by callback on the trio thread.
 
-trio.to_thread costs a task and hundreds of microseconds per call; this costs two queue operations.
+trio.to_thread costs a task and hundreds of microseconds per call; this costs two queue operations, and a look by
+whoever polls.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import trio
+
+from hastfs.poller import poll
 
 T = TypeVar("T")
 
@@ -21,12 +26,16 @@ class IOPool:
 
     def __init__(self, threads: int, name: str) -> None:
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Any], None]] | None] = queue.SimpleQueue()
-        self._token = trio.lowlevel.current_trio_token()
+        self._over: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung after each job, for a poller that sleeps
+        self._heard = self._taken = 0  # rings, completions
+        self._closed = False
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
+        trio.lowlevel.spawn_system_task(self._complete)
 
     def submit(self, job: Callable[[], T], done: Callable[[T | OSError], None]) -> None:
         """Runs `job` in a thread, then `done` with its result (or its OSError) on the trio thread."""
@@ -38,6 +47,9 @@ class IOPool:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
+        self._closed = True
+        self._taken += 1
+        os.eventfd_write(self._bell, 1)
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -47,5 +59,26 @@ class IOPool:
                 result = job()
             except OSError as error:
                 result = error
-            with contextlib.suppress(trio.RunFinishedError):  # nobody is left to tell
-                self._token.run_sync_soon(done, result)
+            self._over.append((done, result))
+            os.eventfd_write(self._bell, 1)
+
+    async def _complete(self) -> None:
+        try:
+            await poll(self._bell, self._look)
+        finally:
+            if self._closed:
+                os.close(self._bell)
+
+    def _look(self) -> int | None:
+        if self._over or self._heard != self._taken:  # a ring may come a little later than what it tells of
+            with contextlib.suppress(BlockingIOError):
+                self._heard += os.eventfd_read(self._bell)
+        if not self._over:
+            return None if self._closed else 0
+        count = 0
+        while self._over:
+            done, result = self._over.popleft()
+            self._taken += 1
+            done(result)
+            count += 1
+        return count

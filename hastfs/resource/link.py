@@ -15,6 +15,7 @@ from hastfs.errors import HastError, ProtocolError, plain
 from hastfs.model import (
     MAX_REQUEST,
     MAX_REQUEST_V2,
+    ORIGINAL_VERSION,
     SECTOR_SIZE,
     Checksum,
     Command,
@@ -25,7 +26,7 @@ from hastfs.model import (
 from hastfs.protocol import replication
 from hastfs.protocol.frame import Frame, FrameReader, for_version
 from hastfs.protocol.nv import NvType
-from hastfs.protocol.payload import Packed, pack, pack_zeros, understood, zeros
+from hastfs.protocol.payload import Packed, is_zero, pack, pack_zeros, understood, zeros
 from hastfs.resource.channel import Channel
 from hastfs.resource.outbox import Outbox
 from hastfs.resource.waiting import Wakeup, all_done
@@ -54,18 +55,16 @@ class LinkLost(HastError):
 
 @dataclass(slots=True)
 class _Outstanding:
-    """A request that waits for its reply."""
+    """A request that waits for its reply. `done` hears the errno; of a READ, `read` hears the reply."""
 
     command: Command
     length: int
-    answered: Callable[[replication.Reply | None], None]  # None: the link was lost
+    done: Done
     received: Callable[[], None] | None
     since: float
-
-    @property
-    def cost(self) -> int:
-        """Bytes it counts for among what is unanswered."""
-        return self.length if self.command is Command.WRITE else SECTOR_SIZE
+    cost: int
+    """Bytes it counts for among what is unanswered."""
+    read: Callable[[replication.Reply], None] | None = None
 
 
 class Link:
@@ -121,15 +120,27 @@ class Link:
         """Requests without a reply."""
         return len(self._outstanding)
 
-    def write(self, offset: int, data: bytes, done: Done, *, received: Callable[[], None] | None = None) -> None:
+    def write(self, offset: int, data: Buffer, done: Done, *, received: Callable[[], None] | None = None) -> None:
         """A WRITE; with `received`, a memsync one. `data` must stay as it is. Longer than a peer takes: split."""
+        if len(data) <= self.max_request:
+            self._write_part(offset, data, done, received)
+            return
         parts = _split(offset, len(data), self.max_request)
         done = all_done(done, len(parts))
         received = _gather_received(received, len(parts))
         view = memoryview(data)
         for at, length in parts:
-            piece = data if len(parts) == 1 else view[at - offset : at - offset + length]
-            self._send_write(at, length, pack(piece, self._compression, self._checksum), done, received)
+            self._write_part(at, view[at - offset : at - offset + length], done, received)
+
+    def _write_part(self, offset: int, data: Buffer, done: Done, received: Callable[[], None] | None) -> None:
+        length = len(data)
+        if self._is_express and not (self._holes and is_zero(data)):
+            seq = self._register(Command.WRITE, length, done, received, length)
+            if not self._ended and self._lost is None:
+                head = replication.encode_write(seq, offset, length, memsync=received is not None)
+                self._outbox.put_write(head, data, length)
+        else:
+            self._send_write(offset, length, pack(data, self._compression, self._checksum), done, received)
 
     def write_zeros(self, offset: int, length: int, done: Done) -> None:
         """WRITEs of zeros, as holes where the configuration lets us."""
@@ -162,7 +173,7 @@ class Link:
     def _send_write(
         self, offset: int, length: int, packed: Packed, done: Done, received: Callable[[], None] | None
     ) -> None:
-        seq = self._register(Command.WRITE, length, _plain(done), received)
+        seq = self._register(Command.WRITE, length, done, received, length)
         self._put(
             replication.encode_request(Command.WRITE, seq, offset, length, memsync=received is not None, packed=packed)
         )
@@ -170,13 +181,13 @@ class Link:
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         """A READ of whole sectors, at most `max_request` bytes."""
 
-        def answered(reply: replication.Reply | None) -> None:
-            if reply is None or reply.error or reply.payload is None:
-                done(errno.ENOTCONN if reply is None else reply.error or errno.EIO, b"")
+        def answered(reply: replication.Reply) -> None:
+            if reply.error or reply.payload is None:
+                done(reply.error or errno.EIO, b"")
             else:
                 done(0, zeros(length) if reply.payload.data is None else reply.payload.data)
 
-        seq = self._register(Command.READ, length, answered, None)
+        seq = self._register(Command.READ, length, lambda error: done(error, b""), None, read=answered)
         self._put(replication.encode_request(Command.READ, seq, offset, length))
 
     def delete(self, offset: int, length: int, done: Done) -> None:
@@ -187,16 +198,16 @@ class Link:
         """
         ours = self.version >= STATE_SINCE
         done = all_done(done, 1 if ours else 2)
-        answered = _plain(done) if ours else lambda reply: done(errno.ENOTCONN if reply is None else 0)
-        seq = self._register(Command.DELETE, length, answered, None)
+        seq = self._register(Command.DELETE, length, done if ours else _whatever(done), None)
         self._put(replication.encode_request(Command.DELETE, seq, offset, length))
         if not ours:
             self.write_zeros(offset, length, done)
 
     def flush(self, done: Done) -> None:
         """A FLUSH: a barrier over all writes before it."""
-        answered = _plain(done if self.version >= STATE_SINCE else self._without_cache(done))
-        seq = self._register(Command.FLUSH, 0, answered, None)
+        if self.version < STATE_SINCE:
+            done = self._without_cache(done)
+        seq = self._register(Command.FLUSH, 0, done, None)
         self._put(replication.encode_request(Command.FLUSH, seq, 0, 0))
 
     def _without_cache(self, done: Done) -> Done:
@@ -222,7 +233,7 @@ class Link:
             return
         if not detached:  # whether it agrees to that is another question
             self.told = (consistency, generations)
-        seq = self._register(Command.STATE, 0, _plain(done), None)
+        seq = self._register(Command.STATE, 0, done, None)
         self._put(replication.encode_state(seq, consistency, generations, detached=detached))
 
     def state_answered(self, error: int) -> None:
@@ -242,16 +253,19 @@ class Link:
         self,
         command: Command,
         length: int,
-        answered: Callable[[replication.Reply | None], None],
+        done: Done,
         received: Callable[[], None] | None,
+        cost: int = SECTOR_SIZE,
+        *,
+        read: Callable[[replication.Reply], None] | None = None,
     ) -> int:
         self._seq += 1
         if self._ended:
-            answered(None)
+            done(errno.ENOTCONN)
         else:
-            request = _Outstanding(command, length, answered, received, trio.current_time())
-            self._outstanding[self._seq] = request
-            self.unanswered += request.cost
+            self._last_sent = now = trio.current_time()
+            self._outstanding[self._seq] = _Outstanding(command, length, done, received, now, cost, read)
+            self.unanswered += cost
         return self._seq
 
     def _put(self, frame: list[Buffer]) -> None:
@@ -262,6 +276,13 @@ class Link:
     def pack_as(self, compression: Compression, checksum: Checksum) -> None:
         """Of data that is sent from now on."""
         self._compression, self._checksum = understood(self.version, compression, checksum)
+        self._holes = self._compression is not Compression.NONE
+        # Nearly all writes go as they are, behind a head that is made from a template.
+        self._is_express = (
+            self._checksum is Checksum.NONE
+            and self._compression is not Compression.LZF
+            and self.version >= ORIGINAL_VERSION
+        )
 
     def set_timeout(self, timeout: int) -> None:
         """Seconds (hast.conf(5)); also for what is under way."""
@@ -315,25 +336,45 @@ class Link:
             channel.close()
         outstanding, self._outstanding = self._outstanding, {}
         for request in outstanding.values():
-            request.answered(None)
+            request.done(errno.ENOTCONN)
 
     async def _receive(self) -> None:
-        while True:
-            try:
-                count = self._incoming.receive_into(self._reader.buffer())
-            except BlockingIOError:
-                await self._incoming.readable()
-                continue
-            if not count:
-                raise LinkLost("closed by the other node")
-            now = trio.current_time()
-            self._reader.received(count)
-            # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
-            while self._lost is None and (frame := self._reader.next()) is not None:
-                self._reply(replication.decode_reply(frame, self._data_wanted(frame)))
-                self._last_reply = now  # not earlier: an answer may begin and never end
-            self.submit()  # completions may have queued more
-            await trio.lowlevel.checkpoint()
+        await self._incoming.receiving(self._take)
+
+    def _take(self) -> bool:
+        """All replies that are there."""
+        try:
+            count = self._incoming.receive_into(self._reader.buffer())
+        except BlockingIOError:
+            return False
+        if not count:
+            raise LinkLost("closed by the other node")
+        self._reader.received(count)
+        now = trio.current_time()
+        # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
+        while self._lost is None:
+            for seq in replication.plain_replies(self._reader):
+                if self._lost is None:
+                    self._succeeded(seq)
+                    self._last_reply = now
+            frame = self._reader.next() if self._lost is None else None
+            if frame is None:
+                break
+            self._reply(replication.decode_reply(frame, self._data_wanted(frame)))
+            self._last_reply = now  # not earlier: an answer may begin and never end
+        self.submit()  # completions may have queued more
+        return True
+
+    def _succeeded(self, seq: int) -> None:
+        request = self._outstanding.pop(seq, None)
+        if request is None:
+            raise ProtocolError(f"reply to request {seq}, which was not made")
+        if request.read is not None:
+            raise ProtocolError(f"0 bytes in reply to a READ of {request.length}")
+        if request.since > self._latest_answered:
+            self._latest_answered = request.since
+        self.unanswered -= request.cost
+        request.done(0)
 
     async def _hear_end(self) -> None:
         """The first connection is only ever sent to, and a reset of it alone would show no sooner than with the next
@@ -369,7 +410,10 @@ class Link:
                 raise ProtocolError(f"{length} bytes in reply to a READ of {request.length}")
         del self._outstanding[reply.seq]
         self.unanswered -= request.cost
-        request.answered(reply)
+        if request.read is not None:
+            request.read(reply)
+        else:
+            request.done(reply.error)
 
     async def _keepalive(self) -> None:
         while self.version >= KEEPALIVE_SINCE:
@@ -406,8 +450,9 @@ def _split(offset: int, length: int, limit: int) -> list[tuple[int, int]]:
     return [(at, min(limit, end - at)) for at in range(offset, end, limit)]
 
 
-def _plain(done: Done) -> Callable[[replication.Reply | None], None]:
-    return lambda reply: done(errno.ENOTCONN if reply is None else reply.error)
+def _whatever(done: Done) -> Done:
+    """An answer will do, whatever it says."""
+    return lambda error: done(error if error == errno.ENOTCONN else 0)
 
 
 def _gather_received(received: Callable[[], None] | None, parts: int) -> Callable[[], None] | None:

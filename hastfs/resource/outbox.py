@@ -33,6 +33,12 @@ class Outbox:
         for piece in frame:
             self.backlog += len(piece)
 
+    def put_write(self, head: bytes, data: Buffer, length: int) -> None:
+        """The same for a head and its `length` bytes of data."""
+        self._pieces.append(head)
+        self._pieces.append(data)
+        self.backlog += len(head) + length
+
     def kick(self) -> None:
         """Sends as much as can be sent without waiting. A broken connection is reported by `run`."""
         if self._pieces and not self._blocked and self._error is None:
@@ -52,8 +58,11 @@ class Outbox:
     def _send(self) -> None:
         pieces = self._pieces
         while pieces:
-            sent = self._channel.send(list(islice(pieces, _BATCH)))
+            sent = self._channel.send(pieces if len(pieces) <= _BATCH else list(islice(pieces, _BATCH)))
             self.backlog -= sent
+            if not self.backlog:
+                pieces.clear()
+                return
             while sent:
                 length = len(pieces[0])
                 if sent < length:

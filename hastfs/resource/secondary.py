@@ -22,7 +22,7 @@ from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader, for_version
 from hastfs.protocol.handshake import Joining
 from hastfs.protocol.payload import pack, understood
-from hastfs.protocol.replication import Request, decode_request, encode_reply, validate_request
+from hastfs.protocol.replication import Request, encode_reply, next_request, validate_request
 from hastfs.protocol.verdict import SplitBrain
 from hastfs.resource.admission import admit
 from hastfs.resource.channel import Channel, SocketChannel
@@ -74,6 +74,9 @@ class Secondary:
         self._metastore = Metastore(component, metadata, self._map, self._statistics, metaflush=config.metaflush)
         self._channels = (outgoing, incoming)
         self._requests = outgoing
+        # Newer releases of the original send up to 1 MiB, too; they ignore it if a write is refused.
+        self._reader = FrameReader(MAX_NV, MAX_REQUEST)
+        self._slow: Request | None = None  # the next request, if it has to wait for something
         self._outbox = Outbox(incoming)
         self._version = version
         self._ranges = RangeLock()
@@ -143,31 +146,51 @@ class Secondary:
                 await self._receive()
 
     async def _receive(self) -> None:
-        # Newer releases of the original send up to 1 MiB, too; they ignore it if a write is refused.
-        reader = FrameReader(MAX_NV, MAX_REQUEST)
         while True:
-            try:
-                count = self._requests.receive_into(reader.buffer())
-            except BlockingIOError:
-                await self._requests.readable()
-                continue
-            if not count:
-                raise LinkLost("closed by the primary")
-            self._last_received = trio.current_time()
-            reader.received(count)
-            self._in_batch = True  # all replies to one batch of requests go out together
-            while (frame := reader.next()) is not None:
-                await self._handle(decode_request(frame, MAX_REQUEST))
-                while len(self._unanswered) >= MAX_UNDER_WAY:
-                    await self._one_answered()
-                if self._waiting + self._outbox.backlog > MAX_BACKLOG:
+            await self._requests.receiving(self._take)
+            while True:
+                request, self._slow = self._slow, None
+                if request is not None:
+                    await self._handle(request)
+                if self._is_congested():
                     await self._catch_up()
+                if self._handle_batch():
+                    break
+
+    def _take(self) -> bool | None:
+        """All requests that are there. None: the next one is not for the moment."""
+        try:
+            count = self._requests.receive_into(self._reader.buffer())
+        except BlockingIOError:
+            return False
+        if not count:
+            raise LinkLost("closed by the primary")
+        self._last_received = trio.current_time()
+        self._reader.received(count)
+        return self._handle_batch() or None
+
+    def _handle_batch(self) -> bool:
+        """What can be done at once, until there is nothing more (True) or something has to be waited for (False)."""
+        self._in_batch = True  # all replies to one batch of requests go out together
+        try:
+            while (request := next_request(self._reader, MAX_REQUEST)) is not None:
+                if not self._handle_at_once(request):
+                    self._slow = request
+                    return False
+                if self._is_congested():
+                    return False
+            return True
+        finally:
             self._in_batch = False
             self._outbox.kick()
-            await trio.lowlevel.checkpoint()
+
+    def _is_congested(self) -> bool:
+        return len(self._unanswered) >= MAX_UNDER_WAY or self._waiting + self._outbox.backlog > MAX_BACKLOG
 
     async def _catch_up(self) -> None:
         """Whatever the primary asks for, only so much is kept in memory."""
+        while len(self._unanswered) >= MAX_UNDER_WAY:
+            await self._one_answered()
         self._outbox.kick()
         while self._waiting > MAX_BACKLOG:
             await self._fewer.wait()
@@ -175,33 +198,63 @@ class Secondary:
         await self._outbox.below(MAX_BACKLOG)
 
     async def _handle(self, request: Request) -> None:
-        if request.command is Command.KEEPALIVE:
-            return
-        if request.command is Command.STATE and self._version < STATE_SINCE:
-            raise ProtocolError(f"STATE request over a link of version {self._version}")
+        """A request that is not handled at once."""
         # The original gives a reply to the first of its requests with that number, whatever the reply is to.
         while request.seq in self._unanswered:
             await self._one_answered()
-        self._unanswered.add(request.seq)
-        error = validate_request(request, self._component.layout.datasize, MAX_REQUEST)
-        if error:
-            self._log_refusal(request)
-            if request.memsync:
-                self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
-            self._reply(request.seq, error)
-            return
-        if self._map_is_ours and not self._is_only_copy:
+        if self._map_is_ours and not self._is_only_copy and not self._refusal(request):
             await self._forget_map()
-        if request.command is Command.WRITE:
-            self._write(request)
-        elif request.command is Command.FLUSH:
-            await self._flush(request)
-        elif request.command is Command.STATE:
+        if request.command is Command.FLUSH:
+            await self._all_changed()
+        if not self._handle_at_once(request):
+            self._unanswered.add(request.seq)
             await self._set_state(request)
-        elif request.command is Command.READ:
+
+    def _refusal(self, request: Request) -> int:
+        """0 or an errno. Raises ProtocolError for what a link of this version cannot bring."""
+        if request.command is Command.STATE and self._version < STATE_SINCE:
+            raise ProtocolError(f"STATE request over a link of version {self._version}")
+        return validate_request(request, self._component.layout.datasize, MAX_REQUEST)
+
+    def _handle_at_once(self, request: Request) -> bool:
+        """Does it, unless something has to be waited for first."""
+        command = request.command
+        if command is Command.KEEPALIVE:
+            return True
+        if request.seq in self._unanswered:
+            return False
+        error = self._refusal(request)
+        if error:
+            self._refuse(request, error)
+            return True
+        if self._map_is_ours and not self._is_only_copy:
+            return False
+        if command is Command.STATE or (command is Command.FLUSH and self._changing):
+            return False
+        self._unanswered.add(request.seq)
+        if command is Command.WRITE:
+            self._write(request)
+        elif command is Command.FLUSH:
+            self._flush(request)
+        elif command is Command.READ:
             self._read(request)
         else:
             self._delete(request)
+        return True
+
+    def _refuse(self, request: Request, error: int) -> None:
+        self._log_refusal(request)
+        self._unanswered.add(request.seq)
+        if request.memsync:
+            self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
+        self._reply(request.seq, error)
+
+    def changed(self, request: Request, error: int) -> None:
+        """A write or discard is done."""
+        if error:
+            self._own_up_to(request, error)
+        else:
+            self._changed(request, 0)
 
     def _log_refusal(self, request: Request) -> None:
         """The first one of a link: whoever asks for the impossible may do so without end."""
@@ -247,10 +300,7 @@ class Secondary:
                 if kept:
                     self._no_longer_waiting(kept)
                 self._ranges.release(held)
-                if error:
-                    self._own_up_to(request, error)
-                else:
-                    self._changed(request, 0)
+                self.changed(request, error)
 
             mapped(request, start, done)
 
@@ -297,11 +347,15 @@ class Secondary:
         if data is None:
             self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))
             return
-        kept = 0
         if self._is_only_copy or self._ranges.is_taken(offset, offset + length):
             data, kept = bytes(data), length  # it has to wait, the receive buffer does not
-        content = data
-        self._locked(request, lambda done: self._component.write(offset, content, done), kept)
+            content = data
+            self._locked(request, lambda done: self._component.write(offset, content, done), kept)
+        else:
+            self._changing += 1
+            change = _Change(self, request)
+            self._component.write(offset, data, change.done)
+            change.lock(self._ranges)
 
     def _no_longer_waiting(self, length: int) -> None:
         self._waiting -= length
@@ -338,12 +392,10 @@ class Secondary:
             self._put(encode_reply(request.seq, packed=packed))
             self._outbox.kick()
 
-    async def _flush(self, request: Request) -> None:
-        """A barrier: what came before must be written, or have been answered with an error, before it is flushed."""
+    def _flush(self, request: Request) -> None:
+        """A barrier: what came before is written, or was answered with an error (`_all_changed`)."""
         self._statistics.stat_flush += 1
-        await self._all_changed()
         self._gap = False
-
         self._flushing += 1
 
         def done(error: int) -> None:
@@ -444,6 +496,35 @@ class Secondary:
             await trio.sleep_until(heard + SILENCE)
             if self._last_received == heard:
                 raise LinkLost(f"the primary is silent for {SILENCE} seconds")
+
+
+class _Change:
+    """A write that did not have to wait. Its range is locked only if it is not done at once, as nearly all are."""
+
+    __slots__ = ("_held", "_over", "_ranges", "_request", "_secondary")
+
+    def __init__(self, secondary: Secondary, request: Request) -> None:
+        self._secondary = secondary
+        self._request = request
+        self._over = False
+        self._held: Range | None = None
+
+    def lock(self, ranges: RangeLock) -> None:
+        """To be called when the write has begun, with nothing in between."""
+        if not self._over:
+            self._ranges = ranges
+            self._held = ranges.acquire(self._request.offset, self._request.offset + self._request.length, _nothing)
+
+    def done(self, error: int) -> None:
+        """The component's answer."""
+        self._over = True
+        if self._held is not None:
+            self._ranges.release(self._held)
+        self._secondary.changed(self._request, error)
+
+
+def _nothing(held: Range) -> None:
+    pass
 
 
 def boot_id() -> int:

@@ -10,6 +10,7 @@ import outcome
 import trio
 
 from hastfs.errors import HastError
+from hastfs.poller import attend
 from hastfs.volume import Buffer, Done, ReadDone
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ async def answer(start: Callable[[Callable[[T], None]], None], *, withdraw: Call
         answers.append(value)
         if asleep:
             trio.lowlevel.reschedule(task)
+            attend()
 
     def abort(_: object) -> trio.lowlevel.Abort:
         if withdraw is None:
@@ -76,6 +78,7 @@ class Wakeup:
         if self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task, outcome.Value(None))
+            attend()
 
     async def wait(self) -> None:
         """Sleeps until `set` was called since the last `wait`."""

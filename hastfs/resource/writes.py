@@ -27,50 +27,32 @@ MAX_UNANSWERED = 16 << 20
 class Write:
     """A write of `data`, or (None) a discard: zeros over `length` bytes, `allocated` if their space stays reserved."""
 
-    __slots__ = (
-        "_acknowledged",
-        "_allocated",
-        "_completed_with",
-        "_data",
-        "_done",
-        "_end",
-        "_first",
-        "_last",
-        "_late",
-        "_legs",
-        "_link",
-        "_local_error",
-        "_offset",
-        "_part",
-        "_range",
-        "_received",
-        "_remote_error",
-        "_replica",
-        "_start",
-        "held_until",
-    )
+    # What few writes need is set when they need it: no slots, for a class can have defaults only without them.
+    _data: Buffer | None
+    _link: Link | None = None
+    held_until = 0.0
+    _legs = 0
+    _local_error = 0
+    _remote_error = 0
+    _received = False
+    _acknowledged = False
+    _part: Buffer | None = None  # what `_data` was before it was completed to whole sectors
+    _completed_with: Link | None = None  # the link that there was when that began
+    _again = False  # whether it was issued before
+    _late = False  # whether it had to wait, so that the batch it came in is over
 
     def __init__(
-        self, replica: Replica, offset: int, length: int, data: bytes | None, done: Done, *, allocated: bool = False
+        self, replica: Replica, offset: int, length: int, data: Buffer | None, done: Done, *, allocated: bool = False
     ) -> None:
         self._replica = replica
         self._offset = offset
         self._data = data
         self._allocated = allocated
         self._done = done
-        self._start = offset - offset % SECTOR_SIZE
-        self._end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
-        self._first, self._last = replica.extents(self._start, self._end - self._start)
-        self._link: Link | None = None
-        self.held_until = 0.0
-        self._legs = 0
-        self._local_error = 0
-        self._remote_error = 0
-        self._received = False
-        self._acknowledged = False
-        self._part: bytes | None = None  # what `_data` was before it was completed to whole sectors
-        self._completed_with: Link | None = None  # the link that there was when that began
-        self._late = False  # whether it had to wait, so that the batch it came in is over
+        self._start = start = offset - offset % SECTOR_SIZE
+        self._end = end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
+        self._first = start // replica.extentsize
+        self._last = (end - 1) // replica.extentsize
 
     def start(self) -> None:
         """Step 1."""
@@ -142,14 +124,16 @@ class Write:
     def issue(self) -> None:
         """Step 3; also after a wait for the only good copy to come back."""
         replica = self._replica
-        if replica.hold(self):
+        if replica.stale and replica.hold(self):
             return
         if self._part is not None and replica.stale and replica.link is not self._completed_with:
             self._read_sectors(self._complete_again)
             return
         link = self._link = replica.link
-        self._local_error = self._remote_error = 0
-        self._received = False
+        if self._again:
+            self._local_error = self._remote_error = 0
+            self._received = False
+        self._again = True
         if link is None:
             replica.writing_alone += 1
             self._legs = 1

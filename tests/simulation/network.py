@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from hastfs.poller import Look
 from hastfs.volume import Buffer
 
 WINDOW = 64 * 1024
@@ -191,6 +192,13 @@ class SimulatedChannel:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+    async def receiving(self, look: Look) -> None:
+        while (worked := look()) is not None:
+            if worked:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self.readable()
 
     async def readable(self) -> None:
         if self._inbox or self.closed or self.broken or self._ended or self.peer is None:
