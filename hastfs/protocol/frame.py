@@ -24,6 +24,8 @@ MAX_NV: Final = 64 * 1024
 
 _ROOM = 64 * 1024  # Offered beyond the message that is being received: the messages behind it come along.
 _FIRST_SIZE = 256 * 1024  # Dozens of 4 KiB writes in one receive, without growing.
+_LARGE = 32 * 1024  # Messages that are longer get the full buffer: in a small one, half of each would have to be moved.
+_SMALL_ROUNDS = 64  # Rounds without them after which it is given back.
 
 
 def encode(nv: bytes, payload: Buffer = b"", version: int = ORIGINAL_VERSION) -> list[Buffer]:
@@ -56,80 +58,110 @@ class Frame:
 
 
 class FrameReader:
-    """Cuts a stream into messages: receive into `buffer()`, tell `received(n)`, then take `next()` until None."""
+    """Cuts a stream into messages: receive into `buffer()`, tell `received(n)`, then take `next()` until None.
+
+    Who knows a message by its first bytes (replication.py) looks at it in `view` from `start` to `end`, and says by
+    `skip` that it took it, or by `expect` how long it is.
+    """
 
     def __init__(self, max_nv: int, max_data: int) -> None:
         """Bytes; the longest nv list and the longest payload (as on the wire) that are accepted."""
         self._max_nv = max_nv
-        self._max_data = max_data
-        self._view = memoryview(bytearray(min(_FIRST_SIZE, HEAD.size + max_nv + max_data + _ROOM)))
-        self._start = 0  # of the next message
-        self._end = 0  # of what was received
+        self.max_data = max_data
+        self._full_size = HEAD.size + max_nv + max_data + _ROOM
+        self._first_size = min(_FIRST_SIZE, self._full_size)
+        self.view = memoryview(bytearray(self._first_size))
+        """What was received; messages not yet taken are in it from `start` to `end`."""
+        self.start = 0
+        self.end = 0
+        self.need = HEAD.size
+        """Bytes of the next message as far as is known: with fewer, there is nothing to look at."""
         self._nv: Nv | None = None  # of the next message, once decoded
         self._nv_end = 0  # bytes from the message's start to its data
-        self._need = HEAD.size  # bytes of the next message as far as is known
+        self._small_rounds = 0  # how often in a row little was received into a large buffer
 
     @property
     def pending(self) -> bool:
         """Whether bytes of an unfinished message (or messages not yet taken) are there."""
-        return self._end > self._start
+        return self.end > self.start
 
     def buffer(self) -> memoryview:
         """Room to receive into, never empty. Ends the validity of all data handed out before.
 
         To be called only when `next()` has returned None (or never yet).
         """
-        pending = self._end - self._start
-        size = len(self._view)
-        if self._need > size:
-            self._move(memoryview(bytearray(self._need + _ROOM)), pending)
-        elif not pending:
-            self._start = self._end = 0
-        elif self._start and (self._start + self._need > size or size - self._end < _ROOM):
-            self._move(self._view, pending)
-        return self._view[self._end :]
+        pending = self.end - self.start
+        if not pending:
+            self._empty()
+        else:
+            self._make_room(pending)
+        return self.view[self.end :]
+
+    def _empty(self) -> None:
+        """Begin at the front; in a small buffer if only small messages have come for a while."""
+        if len(self.view) > self._first_size:
+            self._small_rounds = 0 if self.end > _LARGE else self._small_rounds + 1
+            if self._small_rounds > _SMALL_ROUNDS:
+                self.view = memoryview(bytearray(self._first_size))
+                self._small_rounds = 0
+        self.start = self.end = 0
+
+    def _make_room(self, pending: int) -> None:
+        size = len(self.view)
+        if self.need > size:
+            self._move(memoryview(bytearray(self._full_size)), pending)
+        elif self.start and (self.start + self.need > size or size - self.end < _ROOM):
+            grow = self.need > _LARGE and size < self._full_size
+            self._move(memoryview(bytearray(self._full_size)) if grow else self.view, pending)
 
     def _move(self, target: memoryview, pending: int) -> None:
         """Bring what is pending to the front of `target`, which may be the present buffer."""
-        target[:pending] = self._view[self._start : self._end]
-        self._view = target
-        self._start, self._end = 0, pending
+        target[:pending] = self.view[self.start : self.end]
+        self.view = target
+        self.start, self.end = 0, pending
 
     def received(self, count: int) -> None:
         """`count` bytes were put to the front of the last `buffer()`."""
-        if not 0 <= count <= len(self._view) - self._end:
+        if not 0 <= count <= len(self.view) - self.end:
             raise ValueError(f"{count} bytes do not fit into the buffer that was offered")
-        self._end += count
+        self.end += count
+
+    def expect(self, size: int) -> None:
+        """The next message is `size` bytes long: `buffer` makes room for it."""
+        self.need = size
+
+    def skip(self, size: int) -> None:
+        """The next message, or several, of `size` bytes in all were taken."""
+        self.start += size
+        self.need, self._nv = HEAD.size, None
 
     def next(self) -> Frame | None:
         """The next whole message, or None. ProtocolError: the stream cannot be used any further."""
-        pending = self._end - self._start
-        if pending < self._need:
+        pending = self.end - self.start
+        if pending < self.need:
             return None
         nv = self._nv or self._take_nv(pending)
-        if nv is None or pending < self._need:
+        if nv is None or pending < self.need:
             return None
-        data_at = self._start + self._nv_end
-        end = self._start + self._need
-        frame = Frame(self._view[self._start], nv, self._view[data_at:end])
-        self._start = end
-        self._need, self._nv = HEAD.size, None
+        data_at = self.start + self._nv_end
+        frame = Frame(self.view[self.start], nv, self.view[data_at : self.start + self.need])
+        self.skip(self.need)
         return frame
 
     def _take_nv(self, pending: int) -> Nv | None:
         """The next message's list if all of it is there; then the message's whole length is known."""
-        version, nv_size = HEAD.unpack_from(self._view, self._start)
+        version, nv_size = HEAD.unpack_from(self.view, self.start)
         if version > ORIGINAL_VERSION:
             raise ProtocolError(f"message of unknown version {version}")
         if nv_size > self._max_nv:
             raise ProtocolError(f"message with a list of {nv_size} bytes, {self._max_nv} are allowed")
-        self._need = self._nv_end = HEAD.size + nv_size
+        self.need = self._nv_end = HEAD.size + nv_size
         if pending < self._nv_end:
             return None
-        nv = Nv.decode(self._view[self._start + HEAD.size : self._start + self._nv_end])
+        nv = Nv.decode(self.view[self.start + HEAD.size : self.start + self._nv_end])
         data_size = nv.get_int("size", NvType.UINT32) or 0
-        if data_size > self._max_data:
-            raise ProtocolError(f"message with {data_size} bytes of data, {self._max_data} are allowed")
+        if data_size > self.max_data:
+            raise ProtocolError(f"message with {data_size} bytes of data, {self.max_data} are allowed")
         self._nv = nv
-        self._need += data_size
+        self.need += data_size
         return nv

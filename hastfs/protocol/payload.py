@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 import lzf
+from isal import isal_zlib
 
 from hastfs.errors import ProtocolError
 from hastfs.model import MAX_REQUEST, Checksum, Compression
@@ -128,7 +128,7 @@ def _checksum_fields(data: Buffer, checksum: Checksum) -> list[Field]:
 
 def _digest(data: Buffer, checksum: Checksum) -> bytes:
     if checksum is Checksum.CRC32:
-        return _U32.pack(zlib.crc32(data))
+        return _U32.pack(isal_zlib.crc32(data))
     return hashlib.sha256(data).digest()
 
 

@@ -6,13 +6,27 @@ application changes it. The holder keeps the range until both nodes are done wit
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class Span(Protocol):
+    """What can be locked: bytes start..end (end exclusive). `granted` is called with the span itself when held."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
+
+    @property
+    def granted(self) -> Callable[[Any], None]: ...
 
 
 class Range:
-    """A range start..end (bytes, end exclusive), held or waited for."""
+    """A span for those who have no object of their own for it."""
 
     __slots__ = ("end", "granted", "start")
 
@@ -21,34 +35,52 @@ class Range:
         self.end = end
         self.granted = granted
 
-    def __lt__(self, other: Range) -> bool:
-        return self.start < other.start
-
-    def overlaps(self, other: Range) -> bool:
+    def overlaps(self, other: Span) -> bool:
         """Whether the two have a byte in common."""
         return self.start < other.end and other.start < self.end
 
 
 class RangeLock:
-    """The ranges of one disk. Held ranges never overlap, so they are kept sorted and found by bisection."""
+    """The ranges of one disk. Held ranges never overlap, so they are kept sorted and found by bisection.
+
+    The starts are in a list of their own: bisection then compares integers only, without a call of Python code.
+    """
 
     def __init__(self) -> None:
-        self._held: list[Range] = []
-        self._waiting: list[Range] = []
-        self._ready: deque[Range] = deque()
+        self._starts: list[int] = []
+        self._held: list[Span] = []  # in the same order
+        self._waiting: list[Span] = []
+        self._ready: deque[Span] = deque()
         self._granting = False
 
     def acquire(self, start: int, end: int, granted: Callable[[Range], None]) -> Range:
         """Calls `granted` with the range when it is ours: at once if nothing overlaps. To be given to `release`."""
         wanted = Range(start, end, granted)
-        if self._is_taken(wanted):
-            self._waiting.append(wanted)
-        else:
-            insort(self._held, wanted)
-            granted(wanted)
+        self.acquire_span(wanted)
         return wanted
 
-    def withdraw(self, wanted: Range) -> None:
+    def acquire_span(self, wanted: Span) -> None:
+        """The same for a span, which must not change until it is released."""
+        if (self._waiting and self._is_awaited(wanted.start, wanted.end)) or not self._take(wanted):
+            self._waiting.append(wanted)
+        else:
+            wanted.granted(wanted)
+
+    def _take(self, wanted: Span) -> bool:
+        """Whether nothing that is held overlaps; then it is held now."""
+        starts, start = self._starts, wanted.start
+        if starts:
+            at = bisect_right(starts, start)
+            if (at and self._held[at - 1].end > start) or (at < len(starts) and starts[at] < wanted.end):
+                return False
+            starts.insert(at, start)
+            self._held.insert(at, wanted)
+        else:
+            starts.append(start)
+            self._held.append(wanted)
+        return True
+
+    def withdraw(self, wanted: Span) -> None:
         """Takes back an `acquire` that was not granted yet."""
         self._waiting.remove(wanted)
         self._promote()
@@ -56,35 +88,34 @@ class RangeLock:
 
     def is_taken(self, start: int, end: int) -> bool:
         """Whether `acquire` would have to wait."""
-        return self._is_taken(Range(start, end, lambda _: None))
+        starts = self._starts
+        at = bisect_right(starts, start)
+        return (
+            (at > 0 and self._held[at - 1].end > start)
+            or (at < len(starts) and starts[at] < end)
+            or self._is_awaited(start, end)
+        )
 
-    def _is_taken(self, wanted: Range) -> bool:
-        return self._is_held(wanted) or any(wanted.overlaps(earlier) for earlier in self._waiting)
+    def _is_awaited(self, start: int, end: int) -> bool:
+        return any(earlier.start < end and start < earlier.end for earlier in self._waiting)
 
-    def release(self, held: Range) -> None:
+    def release(self, held: Span) -> None:
         """Gives the range back; whoever waited for it gets it, in the order of asking."""
-        at = bisect_right(self._held, held) - 1
-        if at < 0 or self._held[at] is not held:
+        at = bisect_left(self._starts, held.start)
+        if at == len(self._held) or self._held[at] is not held:
             raise ValueError(f"range {held.start}..{held.end} is not held")
-        del self._held[at]
+        del self._starts[at], self._held[at]
         if self._waiting:
             self._promote()
             self._grant()
 
-    def _is_held(self, wanted: Range) -> bool:
-        held = self._held
-        at = bisect_right(held, wanted)
-        return (at > 0 and held[at - 1].end > wanted.start) or (at < len(held) and held[at].start < wanted.end)
-
     def _promote(self) -> None:
-        still: list[Range] = []
-        for wanted in self._waiting:
-            if self._is_held(wanted) or any(wanted.overlaps(earlier) for earlier in still):
-                still.append(wanted)
+        waiting, self._waiting = self._waiting, []
+        for wanted in waiting:
+            if self._is_awaited(wanted.start, wanted.end) or not self._take(wanted):
+                self._waiting.append(wanted)
             else:
-                insort(self._held, wanted)
                 self._ready.append(wanted)
-        self._waiting = still
 
     def _grant(self) -> None:
         # A granted request may finish and release at once: without this loop a long queue would become deep recursion.

@@ -339,11 +339,9 @@ class Secondary:
 
     def _write(self, request: Request) -> None:
         self._statistics.stat_write += 1
-        payload = request.payload
-        assert payload is not None
         if request.memsync:
             self._put(encode_reply(request.seq, received=True))
-        offset, length, data = request.offset, request.length, payload.data
+        offset, length, data = request.offset, request.length, request.data
         if data is None:
             self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))
             return

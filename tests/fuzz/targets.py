@@ -267,14 +267,20 @@ def request(frame: Frame) -> None:
     errno = replication.validate_request(found, 1 << 20, LIMIT)
     assert errno >= 0
     if found.command is Command.WRITE and not errno:
-        assert len(content(found.payload)) == found.length
+        assert len(_written(found)) == found.length
     if found.offset < 0 or found.length < 0:
         assert errno, "a request lacks what it needs"
         return
     again = replication.decode_request(only(_request_again(found)), LIMIT)
-    assert content(again.payload) == content(found.payload)
-    again.payload = found.payload
+    assert _written(again) == _written(found)
+    again.data = found.data
     assert again == found
+
+
+def _written(found: replication.Request) -> bytes:
+    if found.command is not Command.WRITE or not 0 < found.length <= LIMIT:
+        return b""
+    return bytes(found.length) if found.data is None else bytes(found.data)
 
 
 def _request_again(found: replication.Request) -> list[Buffer]:
@@ -282,7 +288,8 @@ def _request_again(found: replication.Request) -> list[Buffer]:
         return replication.encode_keepalive()
     if found.state is not None:
         return replication.encode_state(found.seq, found.state.consistency, found.state.generations)
-    packed = pack(content(found.payload), Compression.LZF, Checksum.CRC32) if found.payload else None
+    is_write = found.command is Command.WRITE and 0 < found.length <= LIMIT
+    packed = pack(_written(found), Compression.LZF, Checksum.CRC32) if is_write else None
     return replication.encode_request(
         found.command, found.seq, found.offset, found.length, memsync=found.memsync, packed=packed
     )

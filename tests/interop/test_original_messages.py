@@ -32,11 +32,9 @@ def means(message: dict[str, Any]) -> tuple[Compression, Checksum]:
     return Compression(values.get("compression", "none")), Checksum(values.get("checksum", "none"))
 
 
-def packed_again(frame: Frame, payload: Any, message: dict[str, Any]) -> Packed | None:
-    if payload is None:
-        return None
+def packed_again(length: int, data: Buffer | None, message: dict[str, Any]) -> Packed:
     compression, checksum = means(message)
-    return pack_zeros(payload.length, checksum) if payload.data is None else pack(payload.data, compression, checksum)
+    return pack_zeros(length, checksum) if data is None else pack(data, compression, checksum)
 
 
 def said_again(message: dict[str, Any], frame: Frame) -> bytes:
@@ -46,7 +44,8 @@ def said_again(message: dict[str, Any], frame: Frame) -> bytes:
         request = replication.decode_request(frame, MAX_REQUEST)
         if request.command is Command.KEEPALIVE:
             return joined(replication.encode_keepalive())
-        packed = packed_again(frame, request.payload, message)
+        is_write = request.command is Command.WRITE
+        packed = packed_again(request.length, request.data, message) if is_write else None
         return joined(
             replication.encode_request(
                 request.command, request.seq, request.offset, request.length, memsync=request.memsync, packed=packed
@@ -54,7 +53,8 @@ def said_again(message: dict[str, Any], frame: Frame) -> bytes:
         )
     if "seq" in found:
         reply = replication.decode_reply(frame, MAX_REQUEST)
-        packed = packed_again(frame, reply.payload, message)
+        found_data = reply.payload
+        packed = None if found_data is None else packed_again(found_data.length, found_data.data, message)
         return joined(replication.encode_reply(reply.seq, received=reply.received, error=reply.error, packed=packed))
     if message["from"] == "primary":
         return joined(handshake.decode_opening(frame).encode())

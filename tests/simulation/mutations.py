@@ -21,7 +21,7 @@ from hastfs.protocol.verdict import Facts, Scope, SplitBrain, Verdict
 from hastfs.resource import alone, replica, synchronizer
 from hastfs.resource.link import Link
 from hastfs.resource.metastore import Metastore
-from hastfs.resource.rangelock import Range
+from hastfs.resource.rangelock import Range, Span
 from hastfs.resource.reads import Read
 from hastfs.resource.replica import Replica
 from hastfs.resource.secondary import Secondary
@@ -260,10 +260,13 @@ class _NoLock:
 
     def acquire(self, start: int, end: int, granted: Callable[[Range], None]) -> Range:
         held = Range(start, end, granted)
-        granted(held)
+        self.acquire_span(held)
         return held
 
-    def release(self, held: Range) -> None:
+    def acquire_span(self, wanted: Span) -> None:
+        wanted.granted(wanted)
+
+    def release(self, held: Span) -> None:
         """Nobody waits."""
 
 

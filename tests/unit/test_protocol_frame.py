@@ -111,3 +111,21 @@ def test_saying_more_was_received_than_fits_is_our_own_mistake() -> None:
     reader = FrameReader(4096, MIB)
     with pytest.raises(ValueError, match="do not fit"):
         reader.received(len(reader.buffer()) + 1)
+
+
+def test_the_buffer_is_large_only_as_long_as_large_messages_come() -> None:
+    reader = FrameReader(4096, MIB)
+    small = len(reader.buffer())
+    feed(reader, message(1, b"x" * (128 << 10)) * 20)
+    large = len(reader.buffer())
+    assert small < 256 * 1024 + 1 < large
+    for _ in range(100):
+        feed(reader, message(2, b"x" * 4096))
+    assert len(reader.buffer()) == small
+
+
+def test_a_stream_of_small_messages_needs_no_large_buffer() -> None:
+    reader = FrameReader(4096, MIB)
+    small = len(reader.buffer())
+    feed(reader, b"".join(message(n, b"x" * 4096) for n in range(1000)))
+    assert len(reader.view) == small

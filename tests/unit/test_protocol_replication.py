@@ -46,7 +46,7 @@ def frame_of(*fields: tuple[str, NvType, Value], data: bytes = b"") -> Frame:
 
 
 def request(command: Command, offset: int, length: int) -> Request:
-    return Request(command, 1, offset, length, False, None, None)
+    return Request(command, 1, offset, length)
 
 
 CMD = ("cmd", NvType.UINT8, int(Command.WRITE))
@@ -62,21 +62,19 @@ def test_a_write_arrives_as_it_was_sent(memsync: bool, checksum: Checksum) -> No
     sent = encode_request(Command.WRITE, 7, 8192, 4096, memsync=memsync, packed=packed)
     got = decode_request(received(sent), MAX_REQUEST)
     assert (got.command, got.seq, got.offset, got.length, got.memsync) == (Command.WRITE, 7, 8192, 4096, memsync)
-    assert got.payload is not None
-    assert got.payload.data == b"x" * 4096
+    assert got.data == b"x" * 4096
 
 
 def test_a_write_of_zeros_arrives_as_a_hole() -> None:
     sent = encode_request(Command.WRITE, 7, 0, MAX_REQUEST, packed=pack_zeros(MAX_REQUEST, Checksum.NONE))
     got = decode_request(received(sent), MAX_REQUEST)
-    assert got.payload is not None
-    assert (got.payload.length, got.payload.data) == (MAX_REQUEST, None)
+    assert (got.length, got.data) == (MAX_REQUEST, None)
 
 
 @pytest.mark.parametrize("command", [Command.READ, Command.DELETE, Command.FLUSH])
 def test_requests_without_data_arrive_as_they_were_sent(command: Command) -> None:
     got = decode_request(received(encode_request(command, 1 << 63, 1024, 512)), MAX_REQUEST)
-    assert got == Request(command, 1 << 63, 1024, 512, False, None, None)
+    assert got == Request(command, 1 << 63, 1024, 512)
 
 
 def test_a_keepalive_is_only_a_command() -> None:

@@ -84,8 +84,7 @@ async def test_a_write_is_done_when_the_peer_says_so(autojump_clock: MockClock) 
         both.link.submit()
         request = await both.peer.next()
         assert (request.command, request.offset, request.length) == (Command.WRITE, 512, 1024)
-        assert request.payload is not None
-        assert request.payload.data == b"x" * 1024
+        assert request.data == b"x" * 1024
         assert both.link.unanswered == 1024
         assert errors == []
         both.peer.say(encode_reply(request.seq))
@@ -145,8 +144,7 @@ async def test_zeros_travel_as_holes_of_at_most_a_request(autojump_clock: MockCl
         both.link.submit()
         for length in (1 << 20, 1 << 20, 1 << 20, 512):
             request = await both.peer.next()
-            assert request.payload is not None
-            assert (request.length, request.payload.data) == (length, None)
+            assert (request.length, request.data) == (length, None)
             both.peer.say(encode_reply(request.seq))
         await trio.sleep(1)
         assert errors == [0]
@@ -326,7 +324,7 @@ async def test_a_deleted_range_is_written_with_zeros_too_where_deleting_promises
             (Command.WRITE, 0, 128 * 1024),
             (Command.WRITE, 128 * 1024, 72 * 1024),
         ]
-        assert all(request.payload is not None and request.payload.data is None for request in writes)
+        assert all(request.data is None for request in writes)
         both.peer.say(encode_reply(delete.seq, error=45))  # not every disk can; that does not matter
         both.peer.say(encode_reply(writes[0].seq))
         await trio.sleep(1)

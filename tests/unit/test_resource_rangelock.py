@@ -33,6 +33,27 @@ def test_a_range_that_is_not_held_cannot_be_released() -> None:
         RangeLock().release(Range(0, 10, lambda _: None))
 
 
+class Request:
+    """It is its own range."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start, self.end = start, end
+        self.held = False
+
+    def granted(self, held: object) -> None:
+        assert held is self
+        self.held = True
+
+
+def test_a_request_can_be_its_own_range() -> None:
+    lock, first, second = RangeLock(), Request(0, 10), Request(9, 20)
+    lock.acquire_span(first)
+    lock.acquire_span(second)
+    assert (first.held, second.held) == (True, False)
+    lock.release(first)
+    assert second.held
+
+
 def test_a_long_queue_whose_holders_release_at_once_is_no_deep_recursion() -> None:
     lock, granted = RangeLock(), list[Range]()
     first = lock.acquire(0, 10, granted.append)
