@@ -199,11 +199,19 @@ def validate_request(request: Request, datasize: int, max_request: int) -> int:
 
     Python's integers do not overflow, so an offset near 2**64 is simply outside.
     """
+    offset, length = request.offset, request.length
+    if (
+        request.command is Command.WRITE
+        and request.seq
+        and not (offset | length) & SECTOR_SIZE - 1
+        and 0 < length <= max_request
+        and 0 <= offset <= datasize - length
+    ):
+        return 0  # by far the most frequent
     if not request.seq and request.command is not Command.KEEPALIVE:
         return errno.EINVAL
     if request.command not in (Command.READ, Command.WRITE, Command.DELETE):
         return 0
-    offset, length = request.offset, request.length
     if offset < 0 or length <= 0 or offset % SECTOR_SIZE or length % SECTOR_SIZE:
         return errno.EINVAL
     if length > max_request and request.command is not Command.DELETE:

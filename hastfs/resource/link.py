@@ -24,8 +24,7 @@ from hastfs.model import (
     Generations,
 )
 from hastfs.protocol import replication
-from hastfs.protocol.frame import Frame, FrameReader, for_version
-from hastfs.protocol.nv import NvType
+from hastfs.protocol.frame import FrameReader, for_version
 from hastfs.protocol.payload import Packed, is_zero, pack, pack_zeros, understood, zeros
 from hastfs.resource.channel import Channel
 from hastfs.resource.outbox import Outbox
@@ -357,10 +356,10 @@ class Link:
                 if self._lost is None:
                     self._succeeded(seq)
                     self._last_reply = now
-            frame = self._reader.next() if self._lost is None else None
-            if frame is None:
+            reply = replication.next_reply(self._reader, self._data_wanted) if self._lost is None else None
+            if reply is None:
                 break
-            self._reply(replication.decode_reply(frame, self._data_wanted(frame)))
+            self._reply(reply)
             self._last_reply = now  # not earlier: an answer may begin and never end
         self.submit()  # completions may have queued more
         return True
@@ -388,9 +387,9 @@ class Link:
                     raise ProtocolError("data on the first connection after the handshake")
                 raise LinkLost("closed by the other node")
 
-    def _data_wanted(self, frame: Frame) -> int:
-        """Bytes that the reply in `frame` may bring."""
-        request = self._outstanding.get(frame.nv.get_int("seq", NvType.UINT64) or 0)
+    def _data_wanted(self, seq: int) -> int:
+        """Bytes that the reply to that request may bring."""
+        request = self._outstanding.get(seq)
         return request.length if request is not None and request.command is Command.READ else 0
 
     def _reply(self, reply: replication.Reply) -> None:

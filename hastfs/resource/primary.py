@@ -55,7 +55,7 @@ class Primary(Replica):
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
         self.statistics.stat_write += 1
-        Write(self, offset, len(data), data, done).start()
+        Write(self, offset, len(data), data, done).begin()
 
     def flush(self, done: Done) -> None:
         self.statistics.stat_flush += 1

@@ -22,7 +22,14 @@ from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader, for_version
 from hastfs.protocol.handshake import Joining
 from hastfs.protocol.payload import pack, understood
-from hastfs.protocol.replication import Request, encode_reply, next_request, validate_request
+from hastfs.protocol.replication import (
+    Request,
+    encode_plain_reply,
+    encode_received,
+    encode_reply,
+    next_request,
+    validate_request,
+)
 from hastfs.protocol.verdict import SplitBrain
 from hastfs.resource.admission import admit
 from hastfs.resource.channel import Channel, SocketChannel
@@ -276,7 +283,7 @@ class Secondary:
 
     def _reply(self, seq: int, error: int = 0) -> None:
         self._is_answered(seq)
-        self._put(encode_reply(seq, error=error))
+        self._put(encode_reply(seq, error=error) if error else [encode_plain_reply(seq)])
         if not self._in_batch:
             self._outbox.kick()
 
@@ -340,7 +347,7 @@ class Secondary:
     def _write(self, request: Request) -> None:
         self._statistics.stat_write += 1
         if request.memsync:
-            self._put(encode_reply(request.seq, received=True))
+            self._put([encode_received(request.seq)])
         offset, length, data = request.offset, request.length, request.data
         if data is None:
             self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=True))

@@ -14,7 +14,6 @@ import errno
 
 from hastfs.model import SECTOR_SIZE, Replication
 from hastfs.resource.link import MEMSYNC_SINCE, Link
-from hastfs.resource.rangelock import Range
 from hastfs.resource.reads import Read
 from hastfs.resource.replica import Replica
 from hastfs.resource.waiting import all_done
@@ -49,20 +48,20 @@ class Write:
         self._data = data
         self._allocated = allocated
         self._done = done
-        self._start = start = offset - offset % SECTOR_SIZE
-        self._end = end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
+        self.start = start = offset - offset % SECTOR_SIZE
+        self.end = end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
         self._first = start // replica.extentsize
         self._last = (end - 1) // replica.extentsize
 
-    def start(self) -> None:
+    def begin(self) -> None:
         """Step 1."""
         self._replica.active += 1
-        self._replica.ranges.acquire(self._start, self._end, self._locked)
+        self._replica.ranges.acquire_span(self)
         self._late = True
 
-    def _locked(self, held: Range) -> None:
-        self._range = held
-        if self._data is not None and len(self._data) != self._end - self._start:
+    def granted(self, _: object) -> None:
+        """The range is locked (rangelock.Span)."""
+        if self._data is not None and len(self._data) != self.end - self.start:
             self._part = self._data
             self._read_sectors(self._complete_sectors)
         else:
@@ -77,7 +76,7 @@ class Write:
 
     def _overlay(self, sectors: Buffer) -> None:
         assert self._part is not None
-        at = self._offset - self._start
+        at = self._offset - self.start
         whole = bytearray(sectors)
         whole[at : at + len(self._part)] = self._part
         self._data = bytes(whole)
@@ -85,7 +84,7 @@ class Write:
     def _read_sectors(self, done: ReadDone) -> None:
         self._completed_with = self._replica.link  # the one that there may be when it is read does not count
         # Without repair, which would wait for the range that is locked here.
-        Read(self._replica, self._start, self._end - self._start, done, repair=False).issue()
+        Read(self._replica, self.start, self.end - self.start, done, repair=False).issue()
 
     def _complete_again(self, error: int, sectors: Buffer) -> None:
         """From the good copy: another one than before, or it may have changed while it was away."""
@@ -115,7 +114,7 @@ class Write:
             self._give_up(errno.EIO)
 
     def _give_up(self, error: int) -> None:
-        self._replica.ranges.release(self._range)
+        self._replica.ranges.release(self)
         self._acknowledge(error)
         self._replica.request_ended()
 
@@ -148,19 +147,19 @@ class Write:
     def _write_locally(self) -> None:
         replica = self._replica
         if self._data is None:
-            length = self._end - self._start
-            replica.component.zero(self._start, length, self._local_done, allocated=self._allocated)
+            length = self.end - self.start
+            replica.component.zero(self.start, length, self._local_done, allocated=self._allocated)
         else:
-            replica.component.write(self._start, self._data, self._local_done)
+            replica.component.write(self.start, self._data, self._local_done)
 
     def _send(self, link: Link) -> None:
         if self._data is not None:
             memsync = self._replica.replication is Replication.MEMSYNC and link.version >= MEMSYNC_SINCE
-            link.write(self._start, self._data, self._remote_done, received=self._remote_received if memsync else None)
+            link.write(self.start, self._data, self._remote_done, received=self._remote_received if memsync else None)
         elif self._allocated:
-            link.write_zeros(self._start, self._end - self._start, self._remote_done)
+            link.write_zeros(self.start, self.end - self.start, self._remote_done)
         else:
-            link.delete(self._start, self._end - self._start, self._remote_done)
+            link.delete(self.start, self.end - self.start, self._remote_done)
 
     def held_too_long(self) -> None:
         """The only good copy did not come back in time, or cannot be read: nothing was written, the application hears
@@ -232,7 +231,7 @@ class Write:
             return
         done = linked and not self._remote_error and not self._local_error
         replica.map.end_write(self._first, self._last, replicated=done and not replica.detached)
-        replica.ranges.release(self._range)
+        replica.ranges.release(self)
         if done:
             replica.remote_cache.acknowledged += replica.stale
             self._acknowledge(0)
@@ -276,4 +275,4 @@ def discard(replica: Replica, offset: int, length: int, done: Done, *, allocated
     ]
     done = all_done(done, len(parts))
     for at, size, whole in parts:
-        Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated).start()
+        Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated).begin()
