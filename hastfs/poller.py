@@ -12,6 +12,7 @@ and only now and then try again. An idle process never spins.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ SPIN_SECONDS = 250e-6
 TURN_SECONDS = 500e-6
 """The longest that other tasks wait for their turn while there is work."""
 
-_VAIN = 8  # times in a row that spinning may be in vain, before it is
+_VAIN = 8
 _TRY_AGAIN = 32  # sleeps after which it is tried again
 
 Look: TypeAlias = Callable[[], "int | bool | None"]
@@ -71,6 +72,7 @@ class _Poller:
 
     async def _work(self) -> None:
         clock = time.perf_counter
+        sched_yield = os.sched_yield
         patience = self._patience()
         now = clock()
         turn = now + TURN_SECONDS
@@ -86,6 +88,7 @@ class _Poller:
                 now = clock()
                 if now >= until:
                     break
+                sched_yield()
             if self.attention or now >= turn:
                 self.attention = False
                 await trio.lowlevel.checkpoint()
