@@ -31,6 +31,8 @@ from hastfs.volume import Buffer, Volume
 
 log = logging.getLogger(__name__)
 
+_parse = abi.REQUEST.unpack_from
+
 BATCH = 16
 """Requests per look at /dev/fuse: enough to share the price of a network send, few enough to let others run."""
 
@@ -106,7 +108,9 @@ class Lane:
 
     def answer(self, message: bytes) -> None:
         """Writes one complete answer; one that nobody waits for any more is dropped."""
-        self._answered()
+        self._unanswered -= 1
+        if self._last_answer is not None:
+            self._tell_if_last()
         if not self._open:
             return
         try:
@@ -115,7 +119,7 @@ class Lane:
             self._undeliverable(error)
 
     def _serve(self, length: int) -> None:
-        opcode, unique, offset, size = abi.REQUEST.unpack_from(self._request)
+        opcode, unique, offset, size = _parse(self._request)
         self._unanswered += 1
         if opcode == abi.FUSE_WRITE:
             self._write(unique, offset, size)
@@ -128,11 +132,11 @@ class Lane:
         elif opcode == abi.FUSE_INIT:
             self.answer(abi.init_answer(unique))
         elif opcode == abi.FUSE_INTERRUPT:
-            self._answered()
+            self._one_is_over()
         else:
             self._forward(bytes(self._view[:length]))
             if opcode in abi.NEVER_ANSWERED:
-                self._answered()
+                self._one_is_over()
 
     def _write(self, unique: int, offset: int, length: int) -> None:
         if offset + length > self._size:
@@ -214,15 +218,19 @@ class Lane:
         if error:
             self.answer(abi.failure(unique, error))
             return
-        self._answered()
+        self._one_is_over()
         if self._open:
             try:
                 os.writev(self._fd, (abi.data_header(unique, length), data))
             except OSError as failure:
                 self._undeliverable(failure)
 
-    def _answered(self) -> None:
+    def _one_is_over(self) -> None:
+        """A request is over."""
         self._unanswered -= 1
+        self._tell_if_last()
+
+    def _tell_if_last(self) -> None:
         if self._last_answer is not None and not self._unanswered:
             self._last_answer.set()
 

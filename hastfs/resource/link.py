@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import trio
 
@@ -52,18 +52,9 @@ class LinkLost(HastError):
     """The other node is gone, or is to be treated as if it were; the message says why."""
 
 
-@dataclass(slots=True)
-class _Outstanding:
-    """A request that waits for its reply. `done` hears the errno; of a READ, `read` hears the reply."""
-
-    command: Command
-    length: int
-    done: Done
-    received: Callable[[], None] | None
-    since: float
-    cost: int
-    """Bytes it counts for among what is unanswered."""
-    read: Callable[[replication.Reply], None] | None = None
+_Outstanding: TypeAlias = tuple[Command, int, Done, float, int, "Callable[[replication.Reply], None] | None"]
+"""A request that waits for its reply: what it is, its length, who hears the errno, since when, the bytes it counts for
+among what is unanswered; of a READ, who hears the reply. A tuple, because one is made for every request."""
 
 
 class Link:
@@ -96,6 +87,8 @@ class Link:
         self._timeout = timeout
         self._timeout_changed = Wakeup()
         self._outstanding: dict[int, _Outstanding] = {}
+        self._receipts: dict[int, Callable[[], None]] = {}  # of memsync writes: who hears that they were received
+        self._batch_began: float | None = None
         self._seq = 0
         self._last_sent = self._last_reply = self._latest_answered = trio.current_time()
         self._ended = False
@@ -242,10 +235,12 @@ class Link:
 
     def submit(self) -> None:
         """Sends what is queued."""
+        self._batch_began = None
         self._outbox.kick()
 
     def submit_soon(self) -> None:
         """Sends what is queued a moment later, together with what others will have queued until then."""
+        self._batch_began = None
         self._outbox.kick_soon()
 
     def _register(
@@ -262,8 +257,12 @@ class Link:
         if self._ended:
             done(errno.ENOTCONN)
         else:
-            self._last_sent = now = trio.current_time()
-            self._outstanding[self._seq] = _Outstanding(command, length, done, received, now, cost, read)
+            now = self._batch_began
+            if now is None:
+                self._batch_began = self._last_sent = now = trio.current_time()
+            self._outstanding[self._seq] = (command, length, done, now, cost, read)
+            if received is not None:
+                self._receipts[self._seq] = received
             self.unanswered += cost
         return self._seq
 
@@ -334,8 +333,9 @@ class Link:
         for channel in self._channels:
             channel.close()
         outstanding, self._outstanding = self._outstanding, {}
-        for request in outstanding.values():
-            request.done(errno.ENOTCONN)
+        self._receipts.clear()
+        for _, _, done, _, _, _ in outstanding.values():
+            done(errno.ENOTCONN)
 
     async def _receive(self) -> None:
         await self._incoming.receiving(self._take)
@@ -368,12 +368,17 @@ class Link:
         request = self._outstanding.pop(seq, None)
         if request is None:
             raise ProtocolError(f"reply to request {seq}, which was not made")
-        if request.read is not None:
-            raise ProtocolError(f"0 bytes in reply to a READ of {request.length}")
-        if request.since > self._latest_answered:
-            self._latest_answered = request.since
-        self.unanswered -= request.cost
-        request.done(0)
+        command, length, done, since, cost, _ = request
+        if command is Command.READ:
+            raise ProtocolError(f"0 bytes in reply to a READ of {length}")
+        self._is_answered(seq, since, cost)
+        done(0)
+
+    def _is_answered(self, seq: int, since: float, cost: int) -> None:
+        self._latest_answered = max(self._latest_answered, since)
+        self.unanswered -= cost
+        if self._receipts:
+            self._receipts.pop(seq, None)
 
     async def _hear_end(self) -> None:
         """The first connection is only ever sent to, and a reset of it alone would show no sooner than with the next
@@ -390,29 +395,30 @@ class Link:
     def _data_wanted(self, seq: int) -> int:
         """Bytes that the reply to that request may bring."""
         request = self._outstanding.get(seq)
-        return request.length if request is not None and request.command is Command.READ else 0
+        return request[1] if request is not None and request[0] is Command.READ else 0
 
     def _reply(self, reply: replication.Reply) -> None:
         request = self._outstanding.get(reply.seq)
         if request is None:
             raise ProtocolError(f"reply to request {reply.seq}, which was not made")
-        self._latest_answered = max(self._latest_answered, request.since)
+        command, length, done, since, cost, read = request
+        self._latest_answered = max(self._latest_answered, since)
         if reply.received:
-            if request.received is None:
+            received = self._receipts.pop(reply.seq, None)
+            if received is None:
                 raise ProtocolError(f"memsync reply to request {reply.seq}, which is none")
-            received, request.received = request.received, None
             received()
             return
-        if request.command is Command.READ and not reply.error:
-            length = reply.payload.length if reply.payload else 0
-            if length != request.length:
-                raise ProtocolError(f"{length} bytes in reply to a READ of {request.length}")
+        if command is Command.READ and not reply.error:
+            came = reply.payload.length if reply.payload else 0
+            if came != length:
+                raise ProtocolError(f"{came} bytes in reply to a READ of {length}")
         del self._outstanding[reply.seq]
-        self.unanswered -= request.cost
-        if request.read is not None:
-            request.read(reply)
+        self._is_answered(reply.seq, since, cost)
+        if read is not None:
+            read(reply)
         else:
-            request.done(reply.error)
+            done(reply.error)
 
     async def _keepalive(self) -> None:
         while self.version >= KEEPALIVE_SINCE:
@@ -431,10 +437,10 @@ class Link:
             now = trio.current_time()
             due = now + self._timeout  # no request made from now on is late before that
             if self._outstanding:
-                oldest = next(iter(self._outstanding.values()))
-                due = max(oldest.since, self._last_reply) + self._timeout
-                if due <= now or oldest.since + self._timeout <= self._latest_answered:
-                    raise LinkLost(f"no answer to {oldest.command.name} for {self._timeout:g} seconds")
+                command, _, _, since, _, _ = next(iter(self._outstanding.values()))
+                due = max(since, self._last_reply) + self._timeout
+                if due <= now or since + self._timeout <= self._latest_answered:
+                    raise LinkLost(f"no answer to {command.name} for {self._timeout:g} seconds")
 
 
 def _reason(group: BaseExceptionGroup[OSError]) -> str:

@@ -135,7 +135,7 @@ class Replica:
     def request_ended(self) -> None:
         """A write, discard or flush is over."""
         self.active -= 1
-        if not self.active:
+        if not self.active and not self.idle.is_set():
             self.idle.set()
 
     def out_of_sync(self) -> None:

@@ -16,7 +16,7 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import ComponentError, ProtocolError, plain
-from hastfs.model import MAX_REQUEST, Command, Consistency, SyncSource
+from hastfs.model import MAX_REQUEST, ORIGINAL_VERSION, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, FrameReader, for_version
@@ -76,6 +76,7 @@ class Secondary:
         self._boot = boot
         self._config = config
         self._component = component
+        self._datasize = component.layout.datasize
         self._statistics = Statistics()
         self._map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
         self._metastore = Metastore(component, metadata, self._map, self._statistics, metaflush=config.metaflush)
@@ -221,7 +222,7 @@ class Secondary:
         """0 or an errno. Raises ProtocolError for what a link of this version cannot bring."""
         if request.command is Command.STATE and self._version < STATE_SINCE:
             raise ProtocolError(f"STATE request over a link of version {self._version}")
-        return validate_request(request, self._component.layout.datasize, MAX_REQUEST)
+        return validate_request(request, self._datasize, MAX_REQUEST)
 
     def _handle_at_once(self, request: Request) -> bool:
         """Does it, unless something has to be waited for first."""
@@ -275,7 +276,7 @@ class Secondary:
         await self._answered.wait()
 
     def _put(self, frame: list[Buffer]) -> None:
-        self._outbox.put(for_version(frame, self._version))
+        self._outbox.put(frame if self._version >= ORIGINAL_VERSION else for_version(frame, self._version))
 
     def _is_answered(self, seq: int) -> None:
         self._unanswered.discard(seq)

@@ -33,6 +33,7 @@ class Write:
     _legs = 0
     _local_error = 0
     _remote_error = 0
+    _may_be_early = False  # whether it may be acknowledged before the other node has done it
     _received = False
     _acknowledged = False
     _part: Buffer | None = None  # what `_data` was before it was completed to whole sectors
@@ -138,6 +139,7 @@ class Write:
             self._legs = 1
         else:
             self._legs = 1 if replica.detached else 2
+            self._may_be_early = replica.replication is not Replication.FULLSYNC
             self._send(link)
             if self._late:
                 link.submit_soon()
@@ -168,11 +170,14 @@ class Write:
         self._give_up(errno.EIO)
 
     def _local_done(self, error: int) -> None:
-        self._local_error = error
         self._legs -= 1
         if error:
+            self._local_error = error
             self._count_error()
-        self._advance(local_done=True)
+        if not self._legs:
+            self._both_done()
+        elif self._may_be_early and not error:
+            self._acknowledge_early()
 
     def _count_error(self) -> None:
         if self._data is None:
@@ -182,36 +187,47 @@ class Write:
 
     def _remote_received(self) -> None:
         self._received = True
-        self._advance(local_done=self._legs < 2)
+        if self._legs < 2 and not self._local_error:
+            self._acknowledge_early()
 
     def _remote_done(self, error: int) -> None:
         self._remote_error = error
         self._legs -= 1
-        self._advance(local_done=self._legs == 0)
+        if not self._legs:
+            self._both_done()
 
     # -- steps 4 and 5 ---------------------------------------------------------------------------------------------
 
-    def _advance(self, *, local_done: bool) -> None:
-        if self._legs == 0:
-            replica = self._replica
-            if self._local_error and self._remote_error in (0, errno.ENOTCONN):
-                replica.rescue(replica.unable("write to", self._local_error), self._rescued)
-            elif replica.detaching and self._link is not replica.link:
-                # Only the local copy has it, and that may be about to go: it waits for how that ends.
-                replica.rescue("", self._rescued)
-            else:
-                self._finish()
-        elif local_done and not self._acknowledged and not self._local_error and self._may_acknowledge_early():
+    def _acknowledge_early(self) -> None:
+        """The local copy is written, the other node's reply is still to come: does the mode ask for no more?"""
+        replica, link = self._replica, self._link
+        if replica.stale or replica.detaching or link is None or link.unanswered > MAX_UNANSWERED:
+            return
+        if replica.replication is Replication.ASYNC or (replica.replication is Replication.MEMSYNC and self._received):
             self._acknowledge(0)
 
-    def _may_acknowledge_early(self) -> bool:
-        """The local copy is written, the other node's reply is still to come."""
+    def _both_done(self) -> None:
+        """Nearly always both have it, over the link that there still is, and no more is to be said."""
         replica = self._replica
-        if replica.stale or replica.detaching or self._link is None or self._link.unanswered > MAX_UNANSWERED:
-            return False
-        return replica.replication is Replication.ASYNC or (
-            replica.replication is Replication.MEMSYNC and self._received
-        )
+        if (
+            self._link is replica.link is not None
+            and not self._remote_error
+            and not self._local_error
+            and not replica.stale
+        ):
+            replica.map.end_write(self._first, self._last, replicated=True)
+            replica.ranges.release(self)
+            if not self._acknowledged:
+                self._acknowledged = True
+                self._done(0)
+            replica.request_ended()
+        elif self._local_error and self._remote_error in (0, errno.ENOTCONN):
+            replica.rescue(replica.unable("write to", self._local_error), self._rescued)
+        elif replica.detaching and self._link is not replica.link:
+            # Only the local copy has it, and that may be about to go: it waits for how that ends.
+            replica.rescue("", self._rescued)
+        else:
+            self._finish()
 
     def _rescued(self, again: bool) -> None:
         if again:
