@@ -16,6 +16,7 @@ class Bitmap:
     def __init__(self, nbits: int) -> None:
         self.nbits = nbits
         self._pages: dict[int, bytearray] = {}
+        self._counts: dict[int, int] = {}  # of the bits that are set in a page, never 0
 
     def __contains__(self, bit: int) -> bool:
         page = self._pages.get(bit // PAGE_BITS)
@@ -25,7 +26,7 @@ class Bitmap:
         return bool(self._pages)
 
     def __len__(self) -> int:
-        return sum(int.from_bytes(page, "little").bit_count() for page in self._pages.values())
+        return sum(self._counts.values())
 
     def __iter__(self) -> Iterator[int]:
         bit = self.next_set(0)
@@ -37,24 +38,33 @@ class Bitmap:
         """Sets one bit."""
         if not 0 <= bit < self.nbits:
             raise IndexError(f"bit {bit} of a map of {self.nbits}")
-        page = self._pages.get(bit // PAGE_BITS)
+        number = bit // PAGE_BITS
+        page = self._pages.get(number)
         if page is None:
-            page = self._pages[bit // PAGE_BITS] = bytearray(PAGE_SIZE)
-        page[bit % PAGE_BITS >> 3] |= 1 << (bit & 7)
+            page = self._pages[number] = bytearray(PAGE_SIZE)
+            self._counts[number] = 0
+        at, mask = bit % PAGE_BITS >> 3, 1 << (bit & 7)
+        if not page[at] & mask:
+            page[at] |= mask
+            self._counts[number] += 1
 
     def discard(self, bit: int) -> None:
         """Clears one bit."""
         number = bit // PAGE_BITS
         page = self._pages.get(number)
-        if page is None:
+        at, mask = bit % PAGE_BITS >> 3, 1 << (bit & 7)
+        if page is None or not page[at] & mask:
             return
-        page[bit % PAGE_BITS >> 3] &= ~(1 << (bit & 7))
-        if not any(page):
-            del self._pages[number]
+        if self._counts[number] == 1:
+            del self._pages[number], self._counts[number]
+        else:
+            page[at] ^= mask
+            self._counts[number] -= 1
 
     def clear(self) -> None:
         """Clears every bit."""
         self._pages.clear()
+        self._counts.clear()
 
     def fill(self) -> None:
         """Sets every bit."""
@@ -73,19 +83,25 @@ class Bitmap:
         old = self._pages.get(number)
         if old is not None:
             bits |= int.from_bytes(old, "little")
-        self._pages[number] = bytearray(bits.to_bytes(PAGE_SIZE, "little"))
+        self._set_page(number, bits)
 
-    def intersect_page(self, number: int, data: bytes) -> None:
-        """Clears every bit of page `number` that is not set in `data`."""
-        self.replace_page(number, data, mask=self.page(number))
+    def subtract(self, other: Bitmap) -> None:
+        """Clears every bit that is set in `other`."""
+        for number in other._pages.keys() & self._pages.keys():
+            taken = int.from_bytes(other._pages[number], "little")
+            self._set_page(number, int.from_bytes(self._pages[number], "little") & ~taken)
 
-    def replace_page(self, number: int, data: bytes, *, mask: bytes | None = None) -> None:
-        """Makes page `number` equal to `data` (and, with a `mask`, clear where the mask is)."""
-        bits = int.from_bytes(data, "little")
-        if mask is not None:
-            bits &= int.from_bytes(mask, "little")
-        self._pages.pop(number, None)
-        self.merge_page(number, bits.to_bytes(PAGE_SIZE, "little"))
+    def replace_page(self, number: int, page: bytes, mask: bytes) -> None:
+        """Makes page `number` equal to `page`, but clear where `mask` is."""
+        self._set_page(number, int.from_bytes(page, "little") & int.from_bytes(mask, "little"))
+
+    def _set_page(self, number: int, bits: int) -> None:
+        if bits:
+            self._pages[number] = bytearray(bits.to_bytes(PAGE_SIZE, "little"))
+            self._counts[number] = bits.bit_count()
+        else:
+            self._pages.pop(number, None)
+            self._counts.pop(number, None)
 
     def page(self, number: int) -> bytes:
         """The content of page `number`: 4096 bytes."""

@@ -29,6 +29,8 @@ class KeepDirty:
         recent[extent] = None
         return recent.popitem(last=False)[0] if len(recent) > self.limit else None
 
-    def clear(self) -> None:
-        """No extent is kept any longer."""
+    def clear(self) -> list[int]:
+        """No extent is kept any longer. Returns those that were."""
+        recent = list(self._recent)
         self._recent.clear()
+        return recent

@@ -2,8 +2,8 @@
 
 - Metadata: one update after the other, second copy first, then the first, each durable before the next: at every
   instant at least one copy is whole.
-- Map: whoever needs a bit durable joins the next writing of the changed pages (group commit). One writing at a
-  time, so that a page on disk never goes back in time.
+- Map: whoever needs a bit durable joins the next writing of the changed pages (group commit), or the one under way if
+  the bit is among what is being written. One writing at a time, so that a page on disk never goes back in time.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Metastore:
         self._mapping = trio.Lock()
         self._wakeup = Wakeup()
         self._waiting: list[Done] = []
+        self._joined: list[Done] | None = None  # those who wait for the writing that is under way
         self._failed = 0
         self._ended = False
         self._detached = False
@@ -87,13 +88,25 @@ class Metastore:
 
     def when_mapped(self, done: Done) -> None:
         """Calls `done(0)` once every bit that is set in memory now is set on disk, or `done(errno)`."""
-        if self._detached or (not self.activemap.must_write and not self._waiting):
+        if self._detached:
             done(0)
+        elif not self.activemap.must_write and not self._waiting:
+            if self._joined is None:
+                done(0)
+            else:
+                self._joined.append(done)
         elif self._ended:
             done(errno.EIO)
         else:
             self._waiting.append(done)
             self._wakeup.set()
+
+    def when_durable(self, first: int, last: int, done: Done) -> None:
+        """The same for the bits of the extents first..last, which a `begin_write` has set."""
+        if self._joined is not None and not self._detached and self.activemap.is_being_written(first, last):
+            self._joined.append(done)
+        else:
+            self.when_mapped(done)
 
     async def make_durable(self) -> None:
         """The map on disk covers the map in memory. Raises ComponentError."""
@@ -131,6 +144,7 @@ class Metastore:
         waiting, self._waiting = self._waiting, []
         if self._detached:  # while it waited for its turn: the component does not answer any more
             return 0
+        self._joined = waiting
         pages = self.activemap.changed_pages()
         size = self._component.layout.mapsize
         error = 0
@@ -143,6 +157,7 @@ class Metastore:
             self.activemap.pages_failed(pages)
         else:
             self.activemap.pages_written(pages)
+        self._joined = None
         _answer(waiting, error)
         return error
 

@@ -97,10 +97,8 @@ class Primary(Replica):
         while self.active:
             self.idle = trio.Event()
             await self.idle.wait()
-        link = self.link
         try:
-            error = await finished(partial(flush_now, self))
-            if not error and link is not None and link is self.link:
+            if not await finished(partial(flush_now, self)):
                 self.map.clean_kept()
                 await self.metastore.write_cleaned()
         finally:
@@ -165,12 +163,13 @@ class Primary(Replica):
         """Lazy cleaning: with too many extents dirty on disk without need, flush both nodes and clear their bits."""
         while True:
             await trio.sleep(CLEAN_INTERVAL)
-            surplus = self.map.cleanable + self.map.unflushed - self.metastore.metadata.keepdirty
+            surplus = self.map.unflushed - self.metastore.metadata.keepdirty
             if self.link is not None and surplus > CLEAN_BATCH:
                 await finished(partial(flush_now, self))
             if self.map.cleanable > CLEAN_BATCH:
                 self.map.clean()
                 self.metastore.tidy()
+            self.map.age()
 
     async def _look_after_component(self) -> None:
         """A file that was deleted or cut short gives no error until it is too late."""

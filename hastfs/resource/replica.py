@@ -18,6 +18,7 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.errors import ComponentError
 from hastfs.model import Consistency
 from hastfs.ondisk.activemap import Activemap
+from hastfs.ondisk.ahead import Ahead
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import Alone
 from hastfs.resource.component import Absent, Component
@@ -73,7 +74,8 @@ class Replica:
         self.extentsize = metadata.extentsize
         self.size = component.layout.provider_size
         self.statistics = Statistics()
-        self.map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
+        nextents = component.layout.nextents
+        self.map = Activemap(nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(nextents))
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
         if detached:
             self.metastore.detach()

@@ -332,7 +332,7 @@ class Secondary:
         if self._map.begin_write(first, last):
             start(over)
         else:
-            self._metastore.when_mapped(durable)
+            self._metastore.when_durable(first, last, durable)
 
     def _changed(self, request: Request, error: int) -> None:
         self._reply(request.seq, error)

@@ -99,7 +99,7 @@ class Write:
         if self._replica.map.begin_write(self._first, self._last):
             self.issue()
         else:
-            self._replica.metastore.when_mapped(self._mapped)
+            self._replica.metastore.when_durable(self._first, self._last, self._mapped)
 
     def _mapped(self, error: int) -> None:
         if error:

@@ -7,9 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
 from hastfs.ondisk.activemap import Activemap
+from hastfs.ondisk.ahead import Ahead
 
 NEXTENTS = 20
 MAPSIZE = 512
+AHEAD = 4
+"""Extents that are marked at most around a write, or before a sequential writer."""
 
 extents = st.integers(0, NEXTENTS - 1)
 
@@ -21,17 +24,23 @@ def as_set(ondisk: bytes) -> set[int]:
 class ActivemapModel(RuleBasedStateMachine):
     """`differs`: extents whose content may differ between the nodes, or be in a volatile cache of one of them."""
 
+    marks_ahead = False
+
     def __init__(self) -> None:
         super().__init__()
         self.keepdirty = 3
         self.disk = bytes(MAPSIZE)
-        self.map = Activemap(NEXTENTS, self.keepdirty, self.disk)
+        self.map = self.new_map()
         self.writing: list[tuple[int, bytes]] = []  # pages on their way to the disk
         self.inflight: dict[int, int] = {}
         self.unflushed: dict[int, int] = {}  # extent -> number of the last complete write
         self.clock = 0
         self.life = 0
         self.out_of_sync: set[int] = set()
+
+    def new_map(self) -> Activemap:
+        ahead = Ahead(NEXTENTS, AHEAD, AHEAD) if self.marks_ahead else None
+        return Activemap(NEXTENTS, self.keepdirty, self.disk, ahead=ahead)
 
     writes = Bundle("writes")
     flushes = Bundle("flushes")
@@ -41,6 +50,8 @@ class ActivemapModel(RuleBasedStateMachine):
         last = min(first + length, NEXTENTS - 1)
         durable = self.map.begin_write(first, last)
         assert durable == self.map.is_durable(first, last)
+        # Whoever may not go on has something to wait for.
+        assert durable or self.map.must_write or self.map.is_being_written(first, last)
         for extent in range(first, last + 1):
             self.inflight[extent] = self.inflight.get(extent, 0) + 1
         return self.life, first, last
@@ -79,6 +90,10 @@ class ActivemapModel(RuleBasedStateMachine):
         self.map.clean()
 
     @rule()
+    def age(self) -> None:
+        self.map.age()
+
+    @rule()
     def clean_kept(self) -> None:
         self.map.clean_kept()
 
@@ -89,7 +104,11 @@ class ActivemapModel(RuleBasedStateMachine):
 
     @rule(fails=st.booleans())
     def pages_done(self, fails: bool) -> None:
+        coming = [extent for extent in range(NEXTENTS) if self.map.is_being_written(extent, extent)]
+        needed = {extent for extent, count in self.inflight.items() if count}
         self._finish_pages(fails=fails)
+        if not fails:
+            assert all(self.map.is_durable(extent, extent) for extent in coming if extent in needed)
 
     def _finish_pages(self, *, fails: bool) -> None:
         if fails:
@@ -129,7 +148,7 @@ class ActivemapModel(RuleBasedStateMachine):
     def crash(self) -> None:
         """What is on disk is all that is left; the pages on their way may or may not have got there."""
         self.life += 1
-        self.map = Activemap(NEXTENTS, self.keepdirty, self.disk)
+        self.map = self.new_map()
         self.out_of_sync = as_set(self.disk)
         self.inflight.clear()
         self.unflushed.clear()
@@ -156,6 +175,23 @@ class ActivemapModel(RuleBasedStateMachine):
         assert self.map.pending() == len(found | busy)
         assert self.map.in_sync == (not found)
 
+    @invariant()
+    def no_bit_is_set_past_the_end(self) -> None:
+        bits = int.from_bytes(self.map.to_bytes(MAPSIZE), "little")
+        assert bits < 1 << NEXTENTS
+
+    @invariant()
+    def what_could_be_cleaned_is_nothing_that_is_needed(self) -> None:
+        busy = sum(1 for count in self.inflight.values() if count)
+        assert self.map.cleanable <= NEXTENTS - busy
+
+
+class MarkingAheadModel(ActivemapModel):
+    """The same, with extents marked that nobody writes to."""
+
+    marks_ahead = True
+
 
 TestActivemap = ActivemapModel.TestCase
-TestActivemap.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMarkingAhead = MarkingAheadModel.TestCase
+TestActivemap.settings = TestMarkingAhead.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -15,6 +15,7 @@ import trio
 import trio.testing
 
 from hastfs.model import Replication, Role
+from hastfs.ondisk import ahead
 from hastfs.resource import alone, primary
 from hastfs.resource.events import Event
 from tests.simulation.checkers import Coverage, are_strangers, check_equal, have_agreed, is_detached, no_whole_copy
@@ -392,9 +393,11 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     in_thread, trio.to_thread.run_sync = trio.to_thread.run_sync, _here  # type: ignore[assignment]
     batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 0  # there are but 12 extents
     interval, primary.CLEAN_INTERVAL = primary.CLEAN_INTERVAL, 0.5
+    share, ahead.GROUP_SHARE = ahead.GROUP_SHARE, 3 if seed % 2 else ahead.GROUP_SHARE  # 4 of them marked at a time
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         alone.random_id.__globals__["secrets"] = secrets
         trio.to_thread.run_sync = in_thread
         primary.CLEAN_BATCH, primary.CLEAN_INTERVAL = batch, interval
+        ahead.GROUP_SHARE = share
