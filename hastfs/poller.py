@@ -6,8 +6,9 @@ answered on another costs no trip through the scheduler and no sleep. trio's oth
 that one of them waits (`attend`), and every `TURN_SECONDS` in any case.
 
 Spinning is worth it only where the next piece of work comes soon. Where it did not some times in a row (an application
-that thinks between its requests), or where a round takes so long that others must want this processor, we sleep at once
-and only now and then try again. An idle process never spins.
+that thinks between its requests), we sleep at once and only now and then try again. Between two looks in vain the
+processor is offered to others (without that, the scheduler lets us spin on while an application waits for its turn); if
+somebody took it, we sleep. An idle process never spins.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TypeAlias
 
 import trio
 
-SPIN_SECONDS = 250e-6
+SPIN_SECONDS = 100e-6
 """How long to look again after the last piece of work. A round trip to an application or over the network takes 20 to
 80 us, so what comes next usually comes within it."""
 
@@ -72,7 +73,6 @@ class _Poller:
 
     async def _work(self) -> None:
         clock = time.perf_counter
-        sched_yield = os.sched_yield
         patience = self._patience()
         now = clock()
         turn = now + TURN_SECONDS
@@ -88,7 +88,9 @@ class _Poller:
                 now = clock()
                 if now >= until:
                     break
-                sched_yield()
+                os.sched_yield()
+                if clock() - now > _OTHERS_TURN:
+                    break
             if self.attention or now >= turn:
                 self.attention = False
                 await trio.lowlevel.checkpoint()

@@ -114,25 +114,20 @@ class Link:
 
     def write(self, offset: int, data: Buffer, done: Done, *, received: Callable[[], None] | None = None) -> None:
         """A WRITE; with `received`, a memsync one. `data` must stay as it is. Longer than a peer takes: split."""
-        if len(data) <= self.max_request:
-            self._write_part(offset, data, done, received)
-            return
-        parts = _split(offset, len(data), self.max_request)
-        done = all_done(done, len(parts))
-        received = _gather_received(received, len(parts))
-        view = memoryview(data)
-        for at, length in parts:
-            self._write_part(at, view[at - offset : at - offset + length], done, received)
-
-    def _write_part(self, offset: int, data: Buffer, done: Done, received: Callable[[], None] | None) -> None:
         length = len(data)
-        if self._is_express and not (self._holes and is_zero(data)):
+        if self._is_express and length <= self.max_request and (data[0] or not self._holes or not is_zero(data)):
             seq = self._register(Command.WRITE, length, done, received, length)
             if not self._ended and self._lost is None:
                 head = replication.encode_write(seq, offset, length, memsync=received is not None)
                 self._outbox.put_write(head, data, length)
-        else:
-            self._send_write(offset, length, pack(data, self._compression, self._checksum), done, received)
+            return
+        parts = _split(offset, length, self.max_request)
+        done = all_done(done, len(parts))
+        received = _gather_received(received, len(parts))
+        view = memoryview(data)
+        for at, size in parts:
+            packed = pack(view[at - offset : at - offset + size], self._compression, self._checksum)
+            self._send_write(at, size, packed, done, received)
 
     def write_zeros(self, offset: int, length: int, done: Done) -> None:
         """WRITEs of zeros, as holes where the configuration lets us."""
@@ -340,6 +335,10 @@ class Link:
     async def _receive(self) -> None:
         await self._incoming.receiving(self._take)
 
+    @property
+    def _is_lost(self) -> bool:
+        return self._lost is not None
+
     def _take(self) -> bool:
         """All replies that are there."""
         try:
@@ -351,12 +350,13 @@ class Link:
         self._reader.received(count)
         now = trio.current_time()
         # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
-        while self._lost is None:
+        while not self._is_lost:
             for seq in replication.plain_replies(self._reader):
-                if self._lost is None:
-                    self._succeeded(seq)
-                    self._last_reply = now
-            reply = replication.next_reply(self._reader, self._data_wanted) if self._lost is None else None
+                self._last_reply = now
+                self._succeeded(seq)
+                if self._is_lost:
+                    break
+            reply = replication.next_reply(self._reader, self._data_wanted) if not self._is_lost else None
             if reply is None:
                 break
             self._reply(reply)
@@ -371,14 +371,12 @@ class Link:
         command, length, done, since, cost, _ = request
         if command is Command.READ:
             raise ProtocolError(f"0 bytes in reply to a READ of {length}")
-        self._is_answered(seq, since, cost)
-        done(0)
-
-    def _is_answered(self, seq: int, since: float, cost: int) -> None:
-        self._latest_answered = max(self._latest_answered, since)
+        if since > self._latest_answered:
+            self._latest_answered = since
         self.unanswered -= cost
         if self._receipts:
             self._receipts.pop(seq, None)
+        done(0)
 
     async def _hear_end(self) -> None:
         """The first connection is only ever sent to, and a reset of it alone would show no sooner than with the next
@@ -414,7 +412,8 @@ class Link:
             if came != length:
                 raise ProtocolError(f"{came} bytes in reply to a READ of {length}")
         del self._outstanding[reply.seq]
-        self._is_answered(reply.seq, since, cost)
+        self._receipts.pop(reply.seq, None)
+        self.unanswered -= cost
         if read is not None:
             read(reply)
         else:

@@ -62,8 +62,9 @@ class Write:
 
     def granted(self, _: object) -> None:
         """The range is locked (rangelock.Span)."""
-        if self._data is not None and len(self._data) != self.end - self.start:
-            self._part = self._data
+        data = self._data
+        if data is not None and len(data) != self.end - self.start:
+            self._part = data
             self._read_sectors(self._complete_sectors)
         else:
             self._map()
