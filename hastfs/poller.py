@@ -28,6 +28,7 @@ SPIN_SECONDS = 100e-6
 TURN_SECONDS = 500e-6
 """The longest that other tasks wait for their turn while there is work."""
 
+_OTHERS_TURN = 20e-6  # seconds that offering the processor may take; longer: somebody had work for it
 _VAIN = 8
 _TRY_AGAIN = 32  # sleeps after which it is tried again
 

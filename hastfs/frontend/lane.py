@@ -154,7 +154,7 @@ class Lane:
         left = self._left
         left.append(self._request)
         self._view.release()
-        while len(left) > SPARE and _is_free(left[0]):
+        if len(left) > SPARE and _is_free(left[SPARE]):  # and so, very likely, are those before it
             left.popleft()
         self._use_buffer(left.popleft() if _is_free(left[0]) else bytearray(abi.RECEIVE_SIZE))
 
