@@ -234,9 +234,6 @@ class Activemap:
         self._copying.clear()
         for extent in self._written:
             self._out_of_sync.add(extent)
-            if extent not in self._durable:  # its bit could not be written, and the write was given up
-                self._dirty.add(extent)
-                self._wanted.add(extent // PAGE_BITS)
         self._written.clear()
 
     def link_made(self) -> None:
