@@ -71,9 +71,11 @@ class Activemap:
 
     def begin_write(self, first: int, last: int) -> bool:
         """A write to extents first..last starts. True: all their bits are durable, the write may be issued."""
-        if first == last and first in self._ready:
-            self._inflight[first] += 1
-            return True
+        if first == last:  # nearly all are
+            if first in self._ready:
+                self._inflight[first] += 1
+                return True
+            return self._begin(first)
         durable = True
         for extent in range(first, last + 1):
             if not self._begin(extent):
@@ -102,10 +104,7 @@ class Activemap:
 
     def _mark_ahead(self, extents: range) -> None:
         if len(self._idle) < _MAX_IDLE:
-            for extent in extents:
-                if extent not in self._dirty:
-                    self._dirty.add(extent)
-                    self._idle.add(extent)
+            self._idle.update(self._dirty.add_range(extents))
             self._used.update(range(extents.start // _NEAR, extents[-1] // _NEAR + 1))
             # Usually both of these are the page that somebody waits for. Another one has time.
             self._unwanted.update((extents.start // PAGE_BITS, extents[-1] // PAGE_BITS))
@@ -235,9 +234,6 @@ class Activemap:
         self._copying.clear()
         for extent in self._written:
             self._out_of_sync.add(extent)
-            if extent not in self._durable:  # its bit could not be written, and the write was given up
-                self._dirty.add(extent)
-                self._wanted.add(extent // PAGE_BITS)
         self._written.clear()
 
     def link_made(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 PAGE_SIZE = 4096
 """Bytes of one page: the unit in which a changed map is written."""
@@ -47,6 +47,25 @@ class Bitmap:
         if not page[at] & mask:
             page[at] |= mask
             self._counts[number] += 1
+
+    def add_range(self, bits: range) -> Iterable[int]:
+        """Sets the bits, neighbours all of them. Returns those that were clear."""
+        fresh: list[int] = []
+        for number in range(bits.start // PAGE_BITS, (bits.stop - 1) // PAGE_BITS + 1):
+            base = number * PAGE_BITS
+            part = range(max(bits.start, base), min(bits.stop, base + PAGE_BITS))
+            page = self._pages.get(number)
+            if page is None:
+                self.add(part.start)
+                page = self._pages[number]
+                fresh.append(part.start)
+            first, last = part.start - base >> 3, part.stop - base + 7 >> 3
+            mask = (1 << len(part)) - 1 << (part.start & 7)
+            old = int.from_bytes(page[first:last], "little")
+            page[first:last] = (old | mask).to_bytes(last - first, "little")
+            self._counts[number] += (mask & ~old).bit_count()
+            fresh += part if not old & mask else [bit for bit in part if not old >> bit - base - 8 * first & 1]
+        return fresh
 
     def discard(self, bit: int) -> None:
         """Clears one bit."""

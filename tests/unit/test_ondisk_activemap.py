@@ -5,6 +5,8 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.bitmap import PAGE_BITS, Bitmap
@@ -145,6 +147,19 @@ def test_a_map_of_100_tib_costs_next_to_nothing_until_it_is_used() -> None:
 def test_a_bit_outside_the_map_is_an_error(bit: int) -> None:
     with pytest.raises(IndexError):
         Bitmap(100).add(bit)
+
+
+@given(st.sets(st.integers(0, 29)), st.integers(0, 29), st.integers(1, 30))
+def test_a_range_of_bits_is_as_good_as_one_after_the_other(before: set[int], start: int, length: int) -> None:
+    """Where two pages meet."""
+    offset = PAGE_BITS - 15
+    bits = range(offset + start, offset + min(start + length, 30))
+    bitmap = Bitmap(offset + 30)
+    for bit in before:
+        bitmap.add(offset + bit)
+    assert sorted(bitmap.add_range(bits)) == [bit for bit in bits if bit - offset not in before]
+    assert set(bitmap) == set(bits) | {offset + bit for bit in before}
+    assert len(bitmap) == len(set(bitmap))
 
 
 def test_keepdirty_tells_which_extent_is_no_longer_recent() -> None:
