@@ -142,9 +142,17 @@ class Client:
         return "flush"
 
     def _flush_ended(self, flush: Flush, error: int) -> None:
-        self._excuse(flush, error, "flush")
+        cache = self._model.lost_cache[flush.node.name]
         if not error:
             self._model.flushed(flush)
+            return
+        cache.told()
+        try:
+            self._excuse(flush, error, "flush")
+        except Violation:
+            if not cache.may_tell:
+                raise
+            cache.may_tell = False
 
     def read(self, node: Node) -> str:
         """Asks for some of the primary's data; says which."""

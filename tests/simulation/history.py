@@ -68,6 +68,8 @@ class History:
         try:
             if event is Event.CONNECT and node.role is Role.PRIMARY:
                 self.model.linked(node)
+            elif event is Event.DISCONNECT and node.role is Role.PRIMARY:
+                self.model.unlinked(node)
             elif event is Event.SYNCDONE:
                 self._sync_done(node)
             elif event is Event.SPLIT_BRAIN:

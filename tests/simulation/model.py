@@ -23,6 +23,7 @@ import trio
 from hastfs.model import Consistency, Replication
 from hastfs.ondisk.metadata import Metadata
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.lostcache import LostCache
 from tests.simulation.node import Node
 
 CELL = 256
@@ -185,6 +186,13 @@ class Read(Request):
         self.allowed = allowed
 
 
+def _mishaps(node: Node) -> int:
+    """How often the node's disk refused something, or somebody lied on its way there or back."""
+    assert node.out is not None
+    assert node.other.out is not None
+    return node.disk.errors + node.out.lies + node.other.out.lies
+
+
 def _out_of_sync(primary: Any) -> set[int]:
     """Extents that the engine knows to differ."""
     found, at = set(), primary.map.next_out_of_sync(0)
@@ -217,8 +225,14 @@ class Model:
         """One of them was made anew, and no map says yet that all is to be copied to it."""
         self.under_way: dict[str, set[int]] = {node.name: set() for node in nodes}
         """Cells that the node has acknowledged before the other one had them."""
-        self.errors = {node.name: -1 for node in nodes}
-        """Of the node's disk, when the nodes last agreed."""
+        self.mishaps = {node.name: -1 for node in nodes}
+        """What had gone wrong with the node until the nodes last agreed."""
+        self.lost_cache = {node.name: LostCache() for node in nodes}
+        """Of the other node, as the applications of this one see it."""
+        self.lost_power_while_parting = {node.name: False for node in nodes}
+        """The other node, after this one had begun to part with its component, and before that was done."""
+        self.boots = {node.name: 0 for node in nodes}
+        """Of the other node, when this one was last linked to it."""
         self.counted = {node.name: 0 for node in nodes}
         """How often the node has it on record that it wrote alone."""
         self.deaths = {node.name: 0 for node in nodes}
@@ -269,6 +283,8 @@ class Model:
             self.check(other, write.cells, "a write was acknowledged before the other node had it")
         elif not error and write.modes != {Replication.FULLSYNC}:
             self.under_way[node.name].update(write.cells)
+        if not error:
+            self.lost_cache[node.name].acknowledged(write.cells)
         if not error and detached:
             self.alone[other.name] = True
         elif not error and write.primary.link is None:
@@ -291,10 +307,13 @@ class Model:
         """A flush succeeded: all that was acknowledged before it survives, wherever it was linked to."""
         node, other, detached = flush.node, flush.node.other, flush.primary.detached
         source, target = (other, node) if flush.stale or detached else (node, other)
+        quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
+        gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.link if flush.kept_link else None)
+        if gone:
+            raise Violation(f"a flush was acknowledged, cells {gone} were lost with the cache of {other.name}")
         if flush.stale and not flush.kept_link:
             return
         self.check(source, range(CELLS), "before a flush")
-        quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
         truth = self.copies[source.name]
         for cell in quiet:
             truth.settle_durably(cell, truth.now[cell])
@@ -361,6 +380,7 @@ class Model:
         primary = node.engine
         assert primary is not None
         source, target = (node.other, node) if primary.stale else (node, node.other)
+        self.boots[node.name] = node.other.disk.boots
         if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
             self.give_up()
             return
@@ -388,16 +408,20 @@ class Model:
             return True
         # A write that began on another link may turn out to be here only.
         late = any(write.node is node and write.link is not primary.link for write in self.writes)
-        whole = primary.map.in_sync and other.disk.consistent and other.disk.errors == self.errors[other.name]
+        whole = primary.map.in_sync and other.disk.consistent and _mishaps(other) == self.mishaps[other.name]
         return whole and not late
 
     def detached(self, node: Node) -> None:
         """The primary parts with its component: the other node has all that was ever acknowledged, and counts alone."""
         other, loose = node.other, self.under_way[node.name]
         here, there = self.copies[node.name], self.copies[other.name]
-        for cell in range(CELLS):
-            if cell not in loose:
-                there.settle(cell, here.now[cell] & there.now[cell])
+        if self.lost_power_while_parting[node.name]:
+            self.lost_power_while_parting[node.name] = False
+            self._cache_is_gone(node, here.now)
+        else:
+            for cell in range(CELLS):
+                if cell not in loose:
+                    there.settle(cell, here.now[cell] & there.now[cell])
         self.check(other, set(range(CELLS)) - loose, "a component was given up that has what the other one lacks")
         self.target[node.name] = self.target[other.name] = None
         self.half[other.name] = False
@@ -425,10 +449,15 @@ class Model:
         if link is None or not node.disk.consistent or (node.version < 3 and node.engine is None):
             return  # an old secondary is never told what it is
         primary = node.engine or node.other.engine
-        if primary is not None and primary.link is link and not self.unmet:
+        same = primary is not None and primary.link is link and not self._source_lost_power(node)
+        if same and not self.unmet:
             self.caught_up(node)
-        elif primary is None or primary.link is not link:
+        elif not same:
             self.was_caught_up(node)
+
+    def _source_lost_power(self, target: Node) -> bool:
+        """And the primary, which is being brought up to date, has not noticed: its own copy is the better one."""
+        return target.engine is not None and target.other.disk.boots != self.boots[target.name]
 
     def state_survived(self, node: Node, before: Metadata) -> None:
         """A power loss came while the metadata was written, and the new one is what is there."""
@@ -450,6 +479,7 @@ class Model:
     def was_caught_up(self, target: Node) -> None:
         """The node had all that the other one had when the link was lost. What that one has now, is another matter."""
         self.half[target.name] = self.alone[target.other.name] = False
+        self.lost_cache[target.name].is_here()
 
     def caught_up(self, target: Node) -> None:
         """The node has all that the other one had when that was said, which may be a while ago."""
@@ -474,15 +504,47 @@ class Model:
             self.alone[node.name] = self.half[node.name] = False
             self.target[node.name] = None
             self.under_way[node.name].clear()
-            self.errors[node.name] = node.disk.errors
+            self.mishaps[node.name] = _mishaps(node)
+            self.lost_power_while_parting[node.name] = False
             self.wrote[node.name] = self._may_lack_partner(node)
 
     def lost_power(self, node: Node) -> None:
         """What is on the disk is what survived."""
         copy = self.copies[node.name]
+        before = copy.now
         copy.now = [set(values) for values in copy.stable]
         self.check(node, range(CELLS), "after a power loss")
         self.observe(node)
+        primary = node.other.engine
+        if primary is None or not (primary.stale or primary.detaching):
+            return
+        self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
+        cache = self.lost_cache[node.other.name]
+        if cache.unflushed or any(write.node is node.other for write in self.writes):
+            cache.happened(primary.link)
+        if primary.stale:
+            self._cache_is_gone(node.other, before)
+
+    def _cache_is_gone(self, node: Node, before: list[set[int]]) -> None:
+        """The other node lost power, and its copy alone counts for the applications of `node`.
+
+        Lost is what was acknowledged to them, and is none of the values that it may have had `before`, nor being
+        written. (That nothing is lost that was flushed, the check after a loss of power says.)
+        """
+        cache, found = self.lost_cache[node.name], values_on(node.other.disk)
+        begun = {cell: set[int]() for cell in cache.unflushed}
+        for write in self.writes:
+            if write.node is node:
+                for cell in begun.keys() & write.overlapped:
+                    begun[cell].add(write.value)
+        gone = [cell for cell in begun if found[cell] not in before[cell] | begun[cell]]
+        cache.gone({cell: self.touched[cell] for cell in gone})
+
+    def unlinked(self, node: Node) -> None:
+        """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
+        primary, cache = node.engine, self.lost_cache[node.name]
+        if primary is not None and primary.stale and node.version < 3 and cache.unflushed:
+            cache.happened(None)
 
     def observe(self, node: Node) -> None:
         """Nothing is being written: what may be there is what is there."""
@@ -496,6 +558,11 @@ class Model:
         for name in self.wrote:
             self.wrote[name] = True
         self.half[node.name] = False
+
+    def applications_begin(self, node: Node) -> None:
+        """Nobody who is to use it from now on has asked it for anything yet."""
+        self.lost_cache[node.name] = LostCache()
+        self.lost_power_while_parting[node.name] = False
 
     def promoted(self, node: Node) -> None:
         """The node is primary now, with its own data or (stale) with that of the other one."""

@@ -153,6 +153,8 @@ class Operator:
         if force and (self._model.half[node.name] or not node.disk.consistent):
             self.forced = True
             self._model.forced(node)
+        if not taking_over:
+            self._model.applications_begin(node)
         try:
             await node.become_primary(force=force, taking_over=taking_over)
         except HastError:
