@@ -301,10 +301,13 @@ class Node:
         self.role = Role.SECONDARY
 
     async def stop(self) -> None:
-        """Leaves its role in order."""
+        """Leaves its role in order, unless somebody kills it meanwhile."""
         if self.primary is not None:
-            await self.primary.stop()
-            await self._ended.wait()
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.primary.stop)
+                    await self._ended.wait()
+                    nursery.cancel_scope.cancel()
         await self.crash()
 
     async def crash(self) -> None:
