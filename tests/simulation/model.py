@@ -308,6 +308,7 @@ class Model:
         node, other, detached = flush.node, flush.node.other, flush.primary.detached
         source, target = (other, node) if flush.stale or detached else (node, other)
         quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
+        self._forget_what_is_here(flush.primary, node)
         gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.link if flush.kept_link else None)
         if gone:
             raise Violation(f"a flush was acknowledged, cells {gone} were lost with the cache of {other.name}")
@@ -380,6 +381,7 @@ class Model:
         primary = node.engine
         assert primary is not None
         source, target = (node.other, node) if primary.stale else (node, node.other)
+        self._forget_what_is_here(primary, node)
         self.boots[node.name] = node.other.disk.boots
         if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
             self.give_up()
@@ -449,15 +451,13 @@ class Model:
         if link is None or not node.disk.consistent or (node.version < 3 and node.engine is None):
             return  # an old secondary is never told what it is
         primary = node.engine or node.other.engine
-        same = primary is not None and primary.link is link and not self._source_lost_power(node)
+        # The primary may not have noticed that its source is not what it was: its own copy is the better one.
+        ended = node.engine is not None and self._lost_power_since_linked(node.other)
+        same = primary is not None and primary.link is link and not ended
         if same and not self.unmet:
             self.caught_up(node)
         elif not same:
             self.was_caught_up(node)
-
-    def _source_lost_power(self, target: Node) -> bool:
-        """And the primary, which is being brought up to date, has not noticed: its own copy is the better one."""
-        return target.engine is not None and target.other.disk.boots != self.boots[target.name]
 
     def state_survived(self, node: Node, before: Metadata) -> None:
         """A power loss came while the metadata was written, and the new one is what is there."""
@@ -479,7 +479,6 @@ class Model:
     def was_caught_up(self, target: Node) -> None:
         """The node had all that the other one had when the link was lost. What that one has now, is another matter."""
         self.half[target.name] = self.alone[target.other.name] = False
-        self.lost_cache[target.name].is_here()
 
     def caught_up(self, target: Node) -> None:
         """The node has all that the other one had when that was said, which may be a while ago."""
@@ -539,6 +538,15 @@ class Model:
                     begun[cell].add(write.value)
         gone = [cell for cell in begun if found[cell] not in before[cell] | begun[cell]]
         cache.gone({cell: self.touched[cell] for cell in gone})
+
+    def _forget_what_is_here(self, primary: Any, node: Node) -> None:
+        """The primary has caught up although the other node lost power before it was told of that."""
+        if not primary.stale and self._lost_power_since_linked(node.other):
+            self.lost_cache[node.name].is_here()
+
+    def _lost_power_since_linked(self, node: Node) -> bool:
+        """Since the other one, the primary, was last linked to it."""
+        return node.disk.boots != self.boots[node.other.name]
 
     def unlinked(self, node: Node) -> None:
         """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
