@@ -41,10 +41,13 @@ class RemoteCache:
         """Whether the next flush of an application has to fail."""
         return self._risk.lost
 
-    def flush_done(self, acknowledged: int, *, patient: bool) -> int:
-        """The other node has flushed what was `acknowledged` before; the errno to tell an application (`patient`)."""
+    def flush_done(self, acknowledged: int) -> None:
+        """The other node has flushed what was `acknowledged` before."""
         self._flushed = max(self._flushed, acknowledged)
-        if not (self.lost and patient):
+
+    def report(self) -> int:
+        """An application's flush succeeded, perhaps on this node alone by now; the errno to tell it after all, or 0."""
+        if not self.lost:
             return 0
         self._now(Risk(self._risk.boot))
         return errno.EIO

@@ -142,17 +142,15 @@ class Client:
         return "flush"
 
     def _flush_ended(self, flush: Flush, error: int) -> None:
-        cache = self._model.lost_cache[flush.node.name]
         if not error:
             self._model.flushed(flush)
             return
-        cache.told()
+        self._model.lost_cache[flush.node.name].told()
         try:
             self._excuse(flush, error, "flush")
         except Violation:
-            if not cache.may_tell:
+            if not self._model.told_of_lost_cache(flush.node):
                 raise
-            cache.may_tell = False
 
     def read(self, node: Node) -> str:
         """Asks for some of the primary's data; says which."""

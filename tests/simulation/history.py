@@ -324,6 +324,8 @@ class History:
         check_equal(self.model, node)
         if await node.read(0, CELLS * CELL) != node.disk.data[: CELLS * CELL]:
             raise Violation("a read finds something else than the disk has")
+        self.client.flush(node)  # may fail to tell of a cache that was lost before
+        await self._until(lambda: not self.client.waiting)
         if await node.flush():
             raise Violation("a flush fails although all is well")
         for one in self.nodes:

@@ -548,6 +548,12 @@ class Model:
         """Since the other one, the primary, was last linked to it."""
         return node.disk.boots != self.boots[node.other.name]
 
+    def told_of_lost_cache(self, node: Node) -> bool:
+        """A flush on `node` failed, nothing else explains it: whether it tells that the other node lost its cache."""
+        cache = self.lost_cache[node.name]
+        told, cache.may_tell = cache.may_tell, False
+        return told
+
     def unlinked(self, node: Node) -> None:
         """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
         primary, cache = node.engine, self.lost_cache[node.name]

@@ -94,6 +94,20 @@ async def test_a_worker_knows_that_the_one_before_may_have_acknowledged_what_is_
         assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
 
 
+async def test_the_flush_that_is_to_say_it_says_it_also_if_it_ends_without_the_other_node(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        await lose_power(b)
+        await come_back(b)
+        await another_worker(a, attach=True)
+        await until(lambda: in_sync(a) and agreed(a, b))
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
 async def test_a_worker_says_it_once_only_whoever_follows(autojump_clock: trio.testing.MockClock) -> None:
     async with only_copy_on_b() as (a, b):
         await lose_power(b)
