@@ -346,11 +346,19 @@ class Model:
         return values
 
     def readable(self, node: Node, cell: int) -> set[int]:
-        """All values that the primary `node` may answer a read of the cell with."""
+        """All values that the primary `node` may answer a read of the cell with.
+
+        One that is being brought up to date and has the cell already, has it twice. While that is being written, both
+        are right: the other node may have lost power since it wrote, and have shown what survived.
+        """
         primary = node.primary
-        stale = primary is not None and primary.stale
         begun = {write.value for write in self.writes if write.node is node and cell in write.overlapped}
-        return self.may_be(node.other if stale else node, cell) | begun
+        if primary is None or not primary.stale:
+            return self.may_be(node, cell) | begun
+        values = self.may_be(node.other, cell) | begun
+        if begun and not primary.detached and cell // PER_EXTENT not in _out_of_sync(primary):
+            values |= self.may_be(node, cell)
+        return values
 
     def check(self, node: Node, cells: Iterable[int], what: str) -> None:
         """The disk shows what it may."""
