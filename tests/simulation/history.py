@@ -80,6 +80,8 @@ class History:
             self.violated(violation)
 
     def _sync_done(self, node: Node) -> None:
+        if self.model.unmet:
+            return  # it was done, to a component that was made anew while word of it was on the way
         target = node if self.model.target[node.name] is not None else node.other
         self.model.caught_up(target)
         self.model.agreed()
