@@ -231,6 +231,8 @@ class Model:
         """Of the other node, as the applications of this one see it."""
         self.lost_power_while_parting = {node.name: False for node in nodes}
         """The other node, after this one had begun to part with its component, and before that was done."""
+        self.replaced: dict[str, Any] = {}
+        """By node, the worker that died, as long as its successor is to come."""
         self.boots = {node.name: 0 for node in nodes}
         """Of the other node, when this one was last linked to it."""
         self.counted = {node.name: 0 for node in nodes}
@@ -522,7 +524,7 @@ class Model:
         copy.now = [set(values) for values in copy.stable]
         self.check(node, range(CELLS), "after a power loss")
         self.observe(node)
-        primary = node.other.engine
+        primary = node.other.engine or self.replaced.get(node.other.name)
         if primary is None or not (primary.stale or primary.detaching):
             return
         self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
