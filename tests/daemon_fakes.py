@@ -14,6 +14,7 @@ from hastfs.daemon.inheritance import InheritedImage, InheritedWorker
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.model import Checksum, Compression, Replication
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
 
 CONFIG = ResourceConfig(
@@ -44,6 +45,7 @@ class FakeWorker(Worker):
         self.outcome = IN_ORDER
         self.served = 0.0
         self.detached: bytes | None = None
+        self.risk: Risk | None = None
         self.connected = True
         self.inherited = False
         self.configs: list[ResourceConfig] = []

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from hastfs.config.schema import Config
 from hastfs.errors import DataError
 from hastfs.model import Role
+from hastfs.resource.remotecache import Risk
 
 FORMAT = 1
 """Raised when something changes that a program which does not know of it would get wrong. What may be missing has a
@@ -69,6 +70,8 @@ class InheritedResource:
     """Without a worker: the one before left no request unanswered."""
     detached: str | None = None
     """Of a primary whose component failed: the metadata that it needs to go on without, in hexadecimal digits."""
+    risk: Risk | None = None
+    """Of a primary: what its worker said last of what only the other node's cache may have."""
 
 
 @dataclass(frozen=True, slots=True)

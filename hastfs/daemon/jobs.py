@@ -14,6 +14,7 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.logs import LogSettings
 from hastfs.model import Role
 from hastfs.protocol.handshake import Joining
+from hastfs.resource.remotecache import Risk
 
 WORKER_MODULE = "hastfs.daemon.worker"
 """Only workers load it and the engines that it imports; the supervisor needs neither."""
@@ -45,6 +46,8 @@ class PrimaryJob:
     """It had parted with its component and left this metadata (hastfs.resource.detaching)."""
     attaching: bool = False
     """The component is to be used again nevertheless."""
+    risk: Risk | None = None
+    """What it said last of what only the other node's cache may have; None if there was none before."""
 
     @property
     def role(self) -> Role:

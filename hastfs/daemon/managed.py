@@ -137,16 +137,16 @@ class ManagedResource:
 
     def bequeath(self) -> InheritedResource | None:
         """What there is to go on with; None if it has the role init."""
-        image, worker, in_order, detached = None, None, False, None
+        image, worker, in_order, detached, risk = None, None, False, None, None
         if self._primary is not None:
-            image, worker, in_order, detached = self._primary.bequeath()
+            image, worker, in_order, detached, risk = self._primary.bequeath()
         elif self._secondary is not None:
             worker = self._secondary.bequeath()
         else:
             return None
         config = self.config
         names = config.name, self.role.word, config.provider, config.local, config.device
-        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached)
+        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached, risk)
 
     def inherit(self, left: InheritedResource) -> None:
         """Has the role at once, and the worker of before until `renew`. Nothing of that is told to hooks."""

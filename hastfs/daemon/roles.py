@@ -27,6 +27,7 @@ from hastfs.errors import BusyError, ComponentError, HastError, SystemFailure
 from hastfs.ondisk.metadata import decode_copy
 from hastfs.resource.events import Event, Notify
 from hastfs.resource.provision import check_same_disk, read_metadata
+from hastfs.resource.remotecache import Risk
 
 MAX_DEATHS = 5
 """Workers of a primary that may die in a row, none having served for SERVED_WELL, before the role is given up."""
@@ -69,6 +70,7 @@ class PrimaryRole:
         self._in_order = False  # The worker that served last left no request unanswered.
         self._started = trio.Event()  # the next worker; for each a new event
         self._detached: bytes | None = None  # what a worker left that had to part with its component
+        self._risk: Risk | None = None  # what a worker left that said something of it
         self._attaching = False  # The next worker is to use the component again.
         self._not_attached = ""  # why that could not be
 
@@ -77,23 +79,29 @@ class PrimaryRole:
         assert left.image is not None
         self._export.inherit(left.image)
         self._in_order = left.in_order
+        self._risk = left.risk
         self._detached = None if left.detached is None else bytes.fromhex(left.detached)
         self.worker = None if left.worker is None else Worker.inherit(left.worker, self._around.notify)
         self.usable = True
 
-    def bequeath(self) -> tuple[InheritedImage, InheritedWorker | None, bool, str | None]:
-        """The image, the worker, whether nobody waits for the answer of one before, and what a worker left that has no
-        component (`InheritedResource`).
+    def bequeath(self) -> tuple[InheritedImage, InheritedWorker | None, bool, str | None, Risk]:
+        """The image, the worker, whether nobody waits for the answer of one before, what a worker left that has no
+        component, and what a worker said of the other node's cache (`InheritedResource`).
         """
         worker = self.worker
         in_order = self._in_order or (worker is not None and worker.ended.is_set() and worker.outcome.handed_over)
         left = self._left_behind()
         inherited = None if worker is None else worker.bequeath()
-        return self._export.bequeath(), inherited, in_order, None if left is None else left.hex()
+        return self._export.bequeath(), inherited, in_order, None if left is None else left.hex(), self._risk_left()
 
     def _left_behind(self) -> bytes | None:
         """By a worker that had to part with its component, if there is none now."""
         return self._detached if self.worker is None else self.worker.detached or self._detached
+
+    def _risk_left(self) -> Risk:
+        """What a worker said last of what only the other node's cache may have."""
+        said = None if self.worker is None else self.worker.risk
+        return said or self._risk or Risk()
 
     @asynccontextmanager
     async def unchanging(self) -> AsyncIterator[None]:
@@ -151,6 +159,7 @@ class PrimaryRole:
                 taking_over and self.worker is not None and not self.worker.connected,
                 self._detached,
                 self._attaching,
+                self._risk_left() if taking_over else None,
             )
 
         worker = await around.launcher.launch(job, around.notify)
@@ -178,6 +187,7 @@ class PrimaryRole:
     def _judge(self, ended: Ended) -> float:
         """Seconds until the next worker; raises if there is to be none."""
         served = 0.0 if self.worker is None else self.worker.served
+        self._risk = self._risk_left()
         if not self._attaching and self.worker is not None and self.worker.detached is not None:
             self._detached = self.worker.detached
         if served or ended.handed_over:

@@ -25,6 +25,7 @@ from hastfs.daemon import logs, privileges
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
 from hastfs.daemon.workerlink import (
     AskStatus,
+    AtRisk,
     Configure,
     Configured,
     Detached,
@@ -43,6 +44,7 @@ from hastfs.ondisk.metadata import Metadata, decode_copy, encode
 from hastfs.resource import primary, secondary
 from hastfs.resource.events import Event
 from hastfs.resource.provision import Opened, attach_component, open_component, without_component
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
 from hastfs.resource.waiting import plain_errors
 
@@ -162,11 +164,16 @@ def _detached(link: LinkEnd, metadata: Metadata) -> None:
     link.send(Detached(encode(metadata).hex()))
 
 
+def _at_risk(link: LinkEnd, risk: Risk) -> None:
+    link.send(AtRisk(risk.boot, risk.lost))
+
+
 async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     notify = partial(_notify, link)
     async with trio.open_nursery() as nursery:
         run = partial(primary.run, job.config, opened, force=job.force, taking_over=job.taking_over, alone=job.alone)
-        volume = await nursery.start(partial(run, notify=notify, detached=partial(_detached, link)))
+        reporting = partial(run, notify=notify, detached=partial(_detached, link), at_risk=partial(_at_risk, link))
+        volume = await nursery.start(partial(reporting, risk=job.risk))
         engine.works(volume)
         async with trio.open_nursery() as lane:
             await lane.start(partial(_serve, job, volume, engine, link))

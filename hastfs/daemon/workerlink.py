@@ -16,6 +16,7 @@ import trio
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.resource.events import Event
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status, check_text
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,18 @@ class Detached:
 
 
 @dataclass(frozen=True, slots=True)
+class AtRisk:
+    """From the worker: what its successor has to know of what only the other node's cache may have (`Risk`)."""
+
+    boot: int
+    lost: bool
+
+    @property
+    def as_risk(self) -> Risk:
+        return Risk(self.boot, self.lost)
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """From the worker, last: why it ends."""
 
@@ -122,7 +135,7 @@ class Failed:
 
 
 Order: TypeAlias = AskStatus | Configure | Stop | HandOver
-Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | Failed
+Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | AtRisk | Failed
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Order), *get_args(Report))}
 _PLAIN = (int, str, bool, dict)

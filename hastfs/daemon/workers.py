@@ -18,6 +18,7 @@ from hastfs.daemon.adopted import AdoptedProcess
 from hastfs.daemon.inheritance import InheritedWorker
 from hastfs.daemon.workerlink import (
     AskStatus,
+    AtRisk,
     Configure,
     Configured,
     Detached,
@@ -33,6 +34,7 @@ from hastfs.daemon.workerlink import (
 )
 from hastfs.errors import HastError, SystemFailure
 from hastfs.resource.events import Event, Notify
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
 from hastfs.resource.waiting import plain_errors
 
@@ -113,6 +115,8 @@ class Worker:
         self._handed_over = False
         self.detached: bytes | None = None
         """The metadata it left when it parted with its component."""
+        self.risk: Risk | None = None
+        """What it said last of what only the other node's cache may have."""
         self._told_to_end = False
         self._abandoned = trio.Event()
         self._asked = 0
@@ -191,6 +195,8 @@ class Worker:
             case Detached():
                 self.detached = report.as_metadata
                 self._notify(Event.DETACH)
+            case AtRisk():
+                self.risk = report.as_risk
             case Failed():
                 self._failed = report
             case _:

@@ -98,7 +98,8 @@ class Flush:
         if link is not None and link is replica.link:
             if not self._remote_error:
                 replica.map.flush_done(self._token)
-                self._end(replica.remote_cache.flush_done(self._acknowledged, patient=self._patient))
+                replica.remote_cache.flush_done(self._acknowledged)
+                self._end(0)
                 return
             link.drop(f"the other node cannot flush its disk ({os.strerror(self._remote_error)})")
             if replica.stale:  # that was the only good copy
@@ -114,6 +115,8 @@ class Flush:
             replica.alone.when_recorded(self._end)
 
     def _end(self, error: int) -> None:
+        if self._patient and not error:
+            error = self._replica.remote_cache.report()
         self._done(error)
         self._replica.request_ended()
 

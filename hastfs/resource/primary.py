@@ -27,6 +27,7 @@ from hastfs.resource.events import Notify
 from hastfs.resource.flushes import Flush, flush_now
 from hastfs.resource.provision import Opened
 from hastfs.resource.reads import Read
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.replica import Replica
 from hastfs.resource.status import Status
 from hastfs.resource.waiting import finished, plain_errors
@@ -111,14 +112,17 @@ class Primary(Replica):
         force: bool,
         taking_over: bool = False,
         detached: Callable[[Metadata], None] = lambda metadata: None,
+        at_risk: Callable[[Risk], None] = lambda risk: None,
         task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Runs the engine until `stop`. Raises BusyError, DataError (inconsistent), ComponentError.
 
         `taking_over` from a worker that died, it does as that one would have done: what needs the other node waits.
-        `detached` is called when it has to go on without its component, with the metadata a successor needs for that.
+        `detached` is called when it has to go on without its component, with the metadata a successor needs for that;
+        `at_risk` with what a successor has to know of what only the other node's cache may have, when that changes.
         """
         self._connector = connector
+        self.remote_cache.tell = at_risk
         detacher = Detacher(self, detached)
         self.rescue = detacher.ask
         with plain_errors():
@@ -198,20 +202,30 @@ async def run(
     alone: bool,
     notify: Notify,
     detached: Callable[[Metadata], None],
+    risk: Risk | None,
+    at_risk: Callable[[Risk], None],
     task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the resource as primary until `Primary.stop`; closes the component.
 
     `alone`: taking over, from one that had no link: applications are not to wait for an answer that may not come.
+    `risk`: taking over, what that one said last to its `at_risk`.
 
     Raises ComponentError (it cannot be used any more), BusyError (the other node is still primary), DataError (its data
     is inconsistent, the other node away, and neither `force` nor `taking_over` is given).
     """
     component = opened.component()
     try:
-        primary = Primary(config, component, opened.metadata, opened.ondisk_map, detached=opened.detached)
+        primary = Primary(config, component, opened.metadata, opened.ondisk_map, detached=opened.detached, risk=risk)
         # Taking over, this node is primary already: applications must not wait for another primary to step down.
         connector = Connector(primary, dialer, notify, force=force or taking_over, patient=not alone)
-        await primary.serve(connector, force=force, taking_over=taking_over, detached=detached, task_status=task_status)
+        await primary.serve(
+            connector,
+            force=force,
+            taking_over=taking_over,
+            detached=detached,
+            at_risk=at_risk,
+            task_status=task_status,
+        )
     finally:
         component.close()

@@ -1,44 +1,74 @@
 """What was acknowledged while the other node has the only good copy, and may be nowhere but in that node's page cache.
 
 If that node loses power and comes back, what was not flushed is gone, and nobody sees it: this node was up all the
-time. Promise 1 is kept as a disk keeps it that loses its cache: the next flush fails.
+time. Promise 1 is kept as a disk keeps it that loses its cache: the next flush fails. That holds for applications, so
+also if the worker is another one by then: each tells the supervisor what its successor has to know.
 """
 
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
-@dataclass(slots=True)
-class RemoteCache:
-    """Counts acknowledgements; `lost` is set when some of them may be void, and cleared by whoever reports that."""
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """What a successor has to know."""
 
-    acknowledged: int = 0
-    flushed: int = 0
-    """How many of the acknowledged were followed by a flush that succeeded."""
+    boot: int = 0
+    """What was acknowledged may be only in the page cache of the other node's start of that name; 0: nothing is, or
+    that node does not say how it calls its starts."""
     lost: bool = False
-    _boot: int | None = None
-    """Of the other node, when it went with something that was not flushed."""
+    """Some of it is gone, and no flush has said so."""
 
-    def flush_done(self, acknowledged: int, *, patient: bool) -> int:
-        """The other node has flushed what was `acknowledged` before; the errno to tell an application (`patient`)."""
-        self.flushed = max(self.flushed, acknowledged)
-        if not (self.lost and patient):
+
+class RemoteCache:
+    """Counts acknowledgements; some of them may be void, until that is reported. `tell` hears what changes of the risk.
+
+    `left`: by the worker before, if there was one for the same applications.
+    """
+
+    def __init__(self, left: Risk | None = None) -> None:
+        self.acknowledged = 0 if left is None else 1  # whether that one's were flushed, who knows
+        self.tell: Callable[[Risk], None] = lambda risk: None
+        self._flushed = 0  # how many of the acknowledged were followed by a flush that succeeded
+        self._risk = left or Risk()
+        self._boot: int | None = self._risk.boot or None  # of the other node, when it went with something not flushed
+
+    @property
+    def lost(self) -> bool:
+        """Whether the next flush of an application has to fail."""
+        return self._risk.lost
+
+    def flush_done(self, acknowledged: int) -> None:
+        """The other node has flushed what was `acknowledged` before."""
+        self._flushed = max(self._flushed, acknowledged)
+
+    def report(self) -> int:
+        """An application's flush succeeded, perhaps on this node alone by now; the errno to tell it after all, or 0."""
+        if not self.lost:
             return 0
-        self.lost = False
+        self._now(Risk(self._risk.boot))
         return errno.EIO
 
-    def link_down(self, boot: int) -> None:
-        """The link to the node that had started as `boot` is lost."""
-        if self.acknowledged > self.flushed and self._boot is None:
+    def link_down(self, boot: int, *, stale: bool) -> None:
+        """The link to the node that had started as `boot` is lost; `stale`: it has the only good copy."""
+        if not stale or self.acknowledged == self._flushed:
+            self._now(Risk(lost=self.lost))
+        elif self._boot is None:
             self._boot = boot
 
-    def link_up(self, boot: int) -> bool:
-        """It is back, started as `boot`. Whether something may be lost."""
+    def link_up(self, boot: int, *, stale: bool) -> bool:
+        """It is back, started as `boot`. Whether something may be lost; not if this node has caught up by itself."""
         before, self._boot = self._boot, None
-        if before is None or before == boot != 0:
-            return False
-        self.flushed = self.acknowledged
-        self.lost = True
-        return True
+        lost = stale and before is not None and not before == boot != 0
+        if lost:
+            self._flushed = self.acknowledged
+        self._now(Risk(boot, self.lost or lost))
+        return lost
+
+    def _now(self, risk: Risk) -> None:
+        if risk != self._risk:
+            self._risk = risk
+            self.tell(risk)

@@ -25,7 +25,7 @@ from hastfs.resource.component import Absent, Component
 from hastfs.resource.link import Link
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
-from hastfs.resource.remotecache import RemoteCache
+from hastfs.resource.remotecache import RemoteCache, Risk
 from hastfs.resource.status import Statistics
 from hastfs.resource.waiting import Wakeup
 
@@ -66,8 +66,12 @@ class Replica:
         ondisk_map: bytes,
         *,
         detached: bool = False,
+        risk: Risk | None = None,
     ) -> None:
-        """`detached`: as a successor of one that had parted with its component; `metadata` is what that one left."""
+        """`detached`: as a successor of one that had parted with its component; `metadata` is what that one left.
+
+        `risk`: as a successor for the same applications.
+        """
         self.config = config
         self.replication = config.replication
         self.component = component
@@ -92,7 +96,7 @@ class Replica:
         """The other node is being told that its copy is the only one."""
         self.detached = detached
         """There is no local copy: it failed. Then the replica is `stale`, too."""
-        self.remote_cache = RemoteCache()
+        self.remote_cache = RemoteCache(risk)
         self.active = 0
         """Writes, discards and flushes that are not over."""
         self.writing_alone = 0
@@ -187,7 +191,7 @@ class Replica:
     def link_up(self, link: Link) -> None:
         """From now on, writes go to the other node too."""
         self.link = link
-        if self.remote_cache.link_up(link.boot):
+        if self.remote_cache.link_up(link.boot, stale=self.stale):
             log.error(
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
                 "Applications hear of it when they flush next."
@@ -200,8 +204,7 @@ class Replica:
         link, self.link = self.link, None
         if link is None:
             return
-        if self.stale:
-            self.remote_cache.link_down(link.boot)
+        self.remote_cache.link_down(link.boot, stale=self.stale)
         if not self.stale and self.map.unproven:
             self.alone.want()
         self.map.link_lost()

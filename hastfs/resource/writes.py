@@ -168,6 +168,8 @@ class Write:
         """The only good copy did not come back in time, or cannot be read: nothing was written, the application hears
         of it."""
         self._replica.map.end_write(self._first, self._last, replicated=False)
+        if self._replica.link is not None:  # the resync may have passed it, since its range was locked
+            self._replica.out_of_sync()
         self._give_up(errno.EIO)
 
     def _local_done(self, error: int) -> None:

@@ -142,9 +142,15 @@ class Client:
         return "flush"
 
     def _flush_ended(self, flush: Flush, error: int) -> None:
-        self._excuse(flush, error, "flush")
         if not error:
             self._model.flushed(flush)
+            return
+        self._model.lost_cache[flush.node.name].told()
+        try:
+            self._excuse(flush, error, "flush")
+        except Violation:
+            if not self._model.told_of_lost_cache(flush.node):
+                raise
 
     def read(self, node: Node) -> str:
         """Asks for some of the primary's data; says which."""

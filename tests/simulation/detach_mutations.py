@@ -1,10 +1,11 @@
-"""Mistakes that somebody could make in parting with a component: each breaks promise 8 of docs/architecture.md.
+"""Mistakes that somebody could make in parting with a component: each breaks promise 8 of docs/architecture.md, or 1.
 
 By name: the owner, what of it is replaced, and what makes the mistake of the original.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from hastfs.model import Consistency, Generations
 from hastfs.protocol.replication import Request
 from hastfs.resource.detaching import Detacher
 from hastfs.resource.link import Link
+from hastfs.resource.remotecache import RemoteCache
 from hastfs.resource.secondary import Secondary
 from hastfs.resource.writes import Write
 from hastfs.volume import Done
@@ -72,10 +74,40 @@ def _look_as_before(_: object) -> Callable[..., Generations]:
     return line
 
 
+def _say_nothing(_: object) -> Callable[[RemoteCache], int]:
+    return lambda self: 0
+
+
+def _say_it_twice(original: Callable[[RemoteCache], int]) -> Callable[[RemoteCache], int]:
+    said: set[RemoteCache] = set()
+
+    def report(self: RemoteCache) -> int:
+        error = original(self)
+        again = self in said
+        if error:
+            said.add(self)
+        else:
+            said.discard(self)
+        return errno.EIO if again else error
+
+    return report
+
+
+def _forget_the_worker_before(original: Callable[..., None]) -> Callable[..., None]:
+    return lambda self, left=None: original(self)
+
+
 DETACH_MUTATIONS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "the other node is not told that it is the only copy": (Link, "state", _do_not_tell),
     "no map of what only the other node has": (Secondary, "_mapped", _keep_no_map),
     "a write is acknowledged that no node has": (Write, "held_too_long", _acknowledge_without_a_copy),
     "a local write that failed counts as done": (Write, "_local_done", _overlook_failure),
     "a component that was parted with looks as before": (Detacher, "_line", _look_as_before),
+    "nobody hears that the only good copy lost its cache": (RemoteCache, "report", _say_nothing),
+    "two flushes fail for one lost cache": (RemoteCache, "report", _say_it_twice),
+    "a worker does not know what the one before left in a cache": (
+        RemoteCache,
+        "__init__",
+        _forget_the_worker_before,
+    ),
 }

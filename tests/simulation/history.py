@@ -69,6 +69,8 @@ class History:
         try:
             if event is Event.CONNECT and node.role is Role.PRIMARY:
                 self.model.linked(node)
+            elif event is Event.DISCONNECT and node.role is Role.PRIMARY:
+                self.model.unlinked(node)
             elif event is Event.SYNCDONE:
                 self._sync_done(node)
             elif event is Event.SPLIT_BRAIN:
@@ -79,6 +81,8 @@ class History:
             self.violated(violation)
 
     def _sync_done(self, node: Node) -> None:
+        if self.model.unmet:
+            return  # it was done, to a component that was made anew while word of it was on the way
         target = node if self.model.target[node.name] is not None else node.other
         self.model.caught_up(target)
         self.model.agreed()
@@ -323,6 +327,8 @@ class History:
         check_equal(self.model, node)
         if await node.read(0, CELLS * CELL) != node.disk.data[: CELLS * CELL]:
             raise Violation("a read finds something else than the disk has")
+        self.client.flush(node)  # may fail to tell of a cache that was lost before
+        await self._until(lambda: not self.client.waiting)
         if await node.flush():
             raise Violation("a flush fails although all is well")
         for one in self.nodes:

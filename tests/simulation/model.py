@@ -23,6 +23,7 @@ import trio
 from hastfs.model import Consistency, Replication
 from hastfs.ondisk.metadata import Metadata
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.lostcache import LostCache
 from tests.simulation.node import Node
 
 CELL = 256
@@ -185,6 +186,13 @@ class Read(Request):
         self.allowed = allowed
 
 
+def _mishaps(node: Node) -> int:
+    """How often the node's disk refused something, or somebody lied on its way there or back."""
+    assert node.out is not None
+    assert node.other.out is not None
+    return node.disk.errors + node.out.lies + node.other.out.lies
+
+
 def _out_of_sync(primary: Any) -> set[int]:
     """Extents that the engine knows to differ."""
     found, at = set(), primary.map.next_out_of_sync(0)
@@ -217,8 +225,16 @@ class Model:
         """One of them was made anew, and no map says yet that all is to be copied to it."""
         self.under_way: dict[str, set[int]] = {node.name: set() for node in nodes}
         """Cells that the node has acknowledged before the other one had them."""
-        self.errors = {node.name: -1 for node in nodes}
-        """Of the node's disk, when the nodes last agreed."""
+        self.mishaps = {node.name: -1 for node in nodes}
+        """What had gone wrong with the node until the nodes last agreed."""
+        self.lost_cache = {node.name: LostCache() for node in nodes}
+        """Of the other node, as the applications of this one see it."""
+        self.lost_power_while_parting = {node.name: False for node in nodes}
+        """The other node, after this one had begun to part with its component, and before that was done."""
+        self.replaced: dict[str, Any] = {}
+        """By node, the worker that died, as long as its successor is to come."""
+        self.boots = {node.name: 0 for node in nodes}
+        """Of the other node, when this one was last linked to it."""
         self.counted = {node.name: 0 for node in nodes}
         """How often the node has it on record that it wrote alone."""
         self.deaths = {node.name: 0 for node in nodes}
@@ -269,6 +285,8 @@ class Model:
             self.check(other, write.cells, "a write was acknowledged before the other node had it")
         elif not error and write.modes != {Replication.FULLSYNC}:
             self.under_way[node.name].update(write.cells)
+        if not error:
+            self.lost_cache[node.name].acknowledged(write.cells)
         if not error and detached:
             self.alone[other.name] = True
         elif not error and write.primary.link is None:
@@ -291,10 +309,14 @@ class Model:
         """A flush succeeded: all that was acknowledged before it survives, wherever it was linked to."""
         node, other, detached = flush.node, flush.node.other, flush.primary.detached
         source, target = (other, node) if flush.stale or detached else (node, other)
+        quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
+        self._forget_what_is_here(flush.primary, node)
+        gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.link if flush.kept_link else None)
+        if gone:
+            raise Violation(f"a flush was acknowledged, cells {gone} were lost with the cache of {other.name}")
         if flush.stale and not flush.kept_link:
             return
         self.check(source, range(CELLS), "before a flush")
-        quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
         truth = self.copies[source.name]
         for cell in quiet:
             truth.settle_durably(cell, truth.now[cell])
@@ -326,11 +348,19 @@ class Model:
         return values
 
     def readable(self, node: Node, cell: int) -> set[int]:
-        """All values that the primary `node` may answer a read of the cell with."""
+        """All values that the primary `node` may answer a read of the cell with.
+
+        One that is being brought up to date and has the cell already, has it twice. While that is being written, both
+        are right: the other node may have lost power since it wrote, and have shown what survived.
+        """
         primary = node.primary
-        stale = primary is not None and primary.stale
         begun = {write.value for write in self.writes if write.node is node and cell in write.overlapped}
-        return self.may_be(node.other if stale else node, cell) | begun
+        if primary is None or not primary.stale:
+            return self.may_be(node, cell) | begun
+        values = self.may_be(node.other, cell) | begun
+        if begun and not primary.detached and cell // PER_EXTENT not in _out_of_sync(primary):
+            values |= self.may_be(node, cell)
+        return values
 
     def check(self, node: Node, cells: Iterable[int], what: str) -> None:
         """The disk shows what it may."""
@@ -361,6 +391,8 @@ class Model:
         primary = node.engine
         assert primary is not None
         source, target = (node.other, node) if primary.stale else (node, node.other)
+        self._forget_what_is_here(primary, node)
+        self.boots[node.name] = node.other.disk.boots
         if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
             self.give_up()
             return
@@ -388,16 +420,20 @@ class Model:
             return True
         # A write that began on another link may turn out to be here only.
         late = any(write.node is node and write.link is not primary.link for write in self.writes)
-        whole = primary.map.in_sync and other.disk.consistent and other.disk.errors == self.errors[other.name]
+        whole = primary.map.in_sync and other.disk.consistent and _mishaps(other) == self.mishaps[other.name]
         return whole and not late
 
     def detached(self, node: Node) -> None:
         """The primary parts with its component: the other node has all that was ever acknowledged, and counts alone."""
         other, loose = node.other, self.under_way[node.name]
         here, there = self.copies[node.name], self.copies[other.name]
-        for cell in range(CELLS):
-            if cell not in loose:
-                there.settle(cell, here.now[cell] & there.now[cell])
+        if self.lost_power_while_parting[node.name]:
+            self.lost_power_while_parting[node.name] = False
+            self._cache_is_gone(node, here.now)
+        else:
+            for cell in range(CELLS):
+                if cell not in loose:
+                    there.settle(cell, here.now[cell] & there.now[cell])
         self.check(other, set(range(CELLS)) - loose, "a component was given up that has what the other one lacks")
         self.target[node.name] = self.target[other.name] = None
         self.half[other.name] = False
@@ -425,9 +461,12 @@ class Model:
         if link is None or not node.disk.consistent or (node.version < 3 and node.engine is None):
             return  # an old secondary is never told what it is
         primary = node.engine or node.other.engine
-        if primary is not None and primary.link is link and not self.unmet:
+        # The primary may not have noticed that its source is not what it was: its own copy is the better one.
+        ended = node.engine is not None and self._lost_power_since_linked(node.other)
+        same = primary is not None and primary.link is link and not ended
+        if same and not self.unmet:
             self.caught_up(node)
-        elif primary is None or primary.link is not link:
+        elif not same:
             self.was_caught_up(node)
 
     def state_survived(self, node: Node, before: Metadata) -> None:
@@ -474,15 +513,62 @@ class Model:
             self.alone[node.name] = self.half[node.name] = False
             self.target[node.name] = None
             self.under_way[node.name].clear()
-            self.errors[node.name] = node.disk.errors
+            self.mishaps[node.name] = _mishaps(node)
+            self.lost_power_while_parting[node.name] = False
             self.wrote[node.name] = self._may_lack_partner(node)
 
     def lost_power(self, node: Node) -> None:
         """What is on the disk is what survived."""
         copy = self.copies[node.name]
+        before = copy.now
         copy.now = [set(values) for values in copy.stable]
         self.check(node, range(CELLS), "after a power loss")
         self.observe(node)
+        primary = node.other.engine or self.replaced.get(node.other.name)
+        if primary is None or not (primary.stale or primary.detaching):
+            return
+        self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
+        cache = self.lost_cache[node.other.name]
+        if cache.unflushed or any(write.node is node.other for write in self.writes):
+            cache.happened(primary.link)
+        if primary.stale:
+            self._cache_is_gone(node.other, before)
+
+    def _cache_is_gone(self, node: Node, before: list[set[int]]) -> None:
+        """The other node lost power, and its copy alone counts for the applications of `node`.
+
+        Lost is what was acknowledged to them, and is none of the values that it may have had `before`, nor being
+        written. (That nothing is lost that was flushed, the check after a loss of power says.)
+        """
+        cache, found = self.lost_cache[node.name], values_on(node.other.disk)
+        begun = {cell: set[int]() for cell in cache.unflushed}
+        for write in self.writes:
+            if write.node is node:
+                for cell in begun.keys() & write.overlapped:
+                    begun[cell].add(write.value)
+        gone = [cell for cell in begun if found[cell] not in before[cell] | begun[cell]]
+        cache.gone({cell: self.touched[cell] for cell in gone})
+
+    def _forget_what_is_here(self, primary: Any, node: Node) -> None:
+        """The primary has caught up although the other node lost power before it was told of that."""
+        if not primary.stale and self._lost_power_since_linked(node.other):
+            self.lost_cache[node.name].is_here()
+
+    def _lost_power_since_linked(self, node: Node) -> bool:
+        """Since the other one, the primary, was last linked to it."""
+        return node.disk.boots != self.boots[node.other.name]
+
+    def told_of_lost_cache(self, node: Node) -> bool:
+        """A flush on `node` failed, nothing else explains it: whether it tells that the other node lost its cache."""
+        cache = self.lost_cache[node.name]
+        told, cache.may_tell = cache.may_tell, False
+        return told
+
+    def unlinked(self, node: Node) -> None:
+        """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
+        primary, cache = node.engine, self.lost_cache[node.name]
+        if primary is not None and primary.stale and node.version < 3 and cache.unflushed:
+            cache.happened(None)
 
     def observe(self, node: Node) -> None:
         """Nothing is being written: what may be there is what is there."""
@@ -496,6 +582,11 @@ class Model:
         for name in self.wrote:
             self.wrote[name] = True
         self.half[node.name] = False
+
+    def applications_begin(self, node: Node) -> None:
+        """Nobody who is to use it from now on has asked it for anything yet."""
+        self.lost_cache[node.name] = LostCache()
+        self.lost_power_while_parting[node.name] = False
 
     def promoted(self, node: Node) -> None:
         """The node is primary now, with its own data or (stale) with that of the other one."""

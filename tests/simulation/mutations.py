@@ -244,8 +244,8 @@ def _primary_wins(original: Callable[[Facts, Facts], Verdict]) -> Callable[[Fact
 
 
 def _never_stale(original: Change) -> Change:
-    def init(self: Replica, *arguments: Any) -> None:
-        original(self, *arguments)
+    def init(self: Replica, *arguments: Any, **more: Any) -> None:
+        original(self, *arguments, **more)
         self.stale = False
 
     return init

@@ -24,6 +24,7 @@ from hastfs.resource.connecting import Dial, receive_frame, send_frame
 from hastfs.resource.connector import Connector
 from hastfs.resource.events import Event
 from hastfs.resource.primary import Primary
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.secondary import Secondary
 from hastfs.resource.waiting import data_of, finished, plain_errors
 from tests.simulation.disk import SimulatedComponent, SimulatedDisk
@@ -93,6 +94,8 @@ class Node:
         self.secondary: Secondary | None = None
         self.detached: Metadata | None = None
         """What the supervisor knows of a component that the primary's worker had to part with."""
+        self.risk = Risk()
+        """What the supervisor knows of what only the other node's cache may have."""
         self.connections: list[SimulatedChannel] = []
         self.deaths = 0
         self.survives_failure = False
@@ -121,6 +124,7 @@ class Node:
         self.role = Role.PRIMARY
         if not taking_over:
             self.detached = None
+            self.risk = Risk()
         try:
             primary: Primary = await self._nursery.start(self._run_primary, force, taking_over)
             if self.engine is not primary:
@@ -142,15 +146,21 @@ class Node:
                 async with trio.open_nursery() as nursery:
                     self._work = nursery.cancel_scope
                     self._component = component = SimulatedComponent(self.disk, nursery)
+                    risk = self.risk if taking_over else None
                     if self.detached is not None:
                         absent = Absent(component.path, component.layout)
-                        primary = Primary(self.config, absent, self.detached, b"", detached=True)
+                        primary = Primary(self.config, absent, self.detached, b"", detached=True, risk=risk)
                     else:
-                        primary = Primary(self.config, component, self.disk.metadata, self.disk.map)
+                        primary = Primary(self.config, component, self.disk.metadata, self.disk.map, risk=risk)
                     self.engine = primary
                     connector = Connector(primary, self._make_dial, self.notify, force=force)
                     await primary.serve(
-                        connector, force=force, taking_over=taking_over, detached=self._detach, task_status=start
+                        connector,
+                        force=force,
+                        taking_over=taking_over,
+                        detached=self._detach,
+                        at_risk=self._at_risk,
+                        task_status=start,
                     )
                 component.close()
         except HastError as error:
@@ -173,6 +183,9 @@ class Node:
     def _detach(self, metadata: Metadata) -> None:
         self.detached = metadata
         self.notify(Event.DETACH)
+
+    def _at_risk(self, risk: Risk) -> None:
+        self.risk = risk
 
     async def attach(self) -> Primary:
         """hastctl attach: a new worker takes over, with the component, unless that still fails."""
@@ -288,10 +301,13 @@ class Node:
         self.role = Role.SECONDARY
 
     async def stop(self) -> None:
-        """Leaves its role in order."""
+        """Leaves its role in order, unless somebody kills it meanwhile."""
         if self.primary is not None:
-            await self.primary.stop()
-            await self._ended.wait()
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.primary.stop)
+                    await self._ended.wait()
+                    nursery.cancel_scope.cancel()
         await self.crash()
 
     async def crash(self) -> None:

@@ -122,10 +122,12 @@ class Operator:
         `between` comes between the two, and says whether the other one may.
         """
         left = self._client.forget(node)
+        self._model.replaced[node.name] = node.engine
         node.die(self._chance)
         await node.is_dead()
         # What was not answered is still being asked: its values may be anywhere as before.
         taken = (between is None or await between()) and await self.promote(node, taking_over=True)
+        del self._model.replaced[node.name]
         if taken:
             self._client.ask_again(left)
         else:
@@ -153,6 +155,8 @@ class Operator:
         if force and (self._model.half[node.name] or not node.disk.consistent):
             self.forced = True
             self._model.forced(node)
+        if not taking_over:
+            self._model.applications_begin(node)
         try:
             await node.become_primary(force=force, taking_over=taking_over)
         except HastError:

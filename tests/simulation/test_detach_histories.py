@@ -31,7 +31,7 @@ from hastfs.resource.link import Link
 from hastfs.resource.primary import Primary
 from hastfs.volume import Buffer
 from tests.simulation.disk import SimulatedDisk
-from tests.simulation.node import RESOURCE, Node, resource_config
+from tests.simulation.node import RESOURCE, Node, resource_config, until
 
 CELL = 256
 """Bytes; the model's grain, and half a sector: writes of half sectors are completed by the engine."""
@@ -279,6 +279,7 @@ class History:
         self.parted: set[Node] = set()  # who parted with their components, and those could be marked
         self.wrote: set[Node] = set()  # whose data changed since both agreed, maybe without the other's
         self.alone: set[Node] = set()  # who surely has acknowledged data that the other has not
+        self.behind: Primary | None = None  # the worker that is being brought up to date
         self.split = False
         self.log: list[str] = []
         for node in nodes:
@@ -288,6 +289,7 @@ class History:
     def notified(self, node: Supervised, event: Event) -> None:
         node.events.append(event.value)
         self.say(f"{node.name}: {event.value}")
+        self.note_catching_up(node)
         if event is Event.DETACH:
             self.alone.clear()  # otherwise it could not
             self.wrote.add(node.other)
@@ -321,7 +323,22 @@ class History:
         if self.changes:
             self.wrote.add(self.changes[0].node)
 
+    def note_catching_up(self, node: Node) -> None:
+        """A primary that was behind and has it on record that it is not, has what the other node wrote alone. It may be
+        alone before the other one hears of that: no resync is done then.
+        """
+        primary = node.engine
+        if primary is None:
+            return
+        if primary.stale:
+            self.behind = primary
+        elif self.behind is primary and node.disk.consistent:
+            self.behind = None
+            self.alone.discard(node.other)
+            self.parted.discard(node)
+
     def acknowledged(self, node: Node) -> None:
+        self.note_catching_up(node)
         primary = node.primary
         if primary is not None and primary.detached:
             self.alone.add(node.other)
@@ -353,6 +370,7 @@ class History:
         pause = self.chance.choice((0, 0, 0, 0.001, 0.1, 1, 5, 15))
         await trio.sleep(pause)
         if (node := self.primary) is not None:
+            self.note_catching_up(node)
             if not self.fair(node):
                 self.excuses += 1
             if len(self.who_has_it_all(node)) == 2:
@@ -812,3 +830,32 @@ def run(seed: int) -> None:
 @given(seed=st.integers(0, 1 << 32))
 def test_a_pair_survives_any_failure_of_its_disks(seed: int) -> None:
     run(seed)
+
+
+async def test_a_node_that_caught_up_when_the_link_broke_is_not_taken_for_diverged(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """It wrote that down while the link was lost: the other one never heard of it, and no resync was ever done."""
+    async with two_nodes(Replication.FULLSYNC, 1) as (a, b):
+        history = History(0, (a, b), Replication.FULLSYNC)
+        b.become_secondary()
+        await a.become_primary()
+        a.disk.failing["write"] = errno.EIO
+        Change(history, 0, 4, 1, allocated=False).issue(a)
+        await until(lambda: not history.waiting)
+        Change(history, 0, 4, 2, allocated=False).issue(a)
+        await until(lambda: not history.waiting)
+        assert history.alone == {b}
+        a.disk.failing.clear()
+        await a.attach()
+        primary = a.primary
+        assert primary is not None
+        a.disk.latency["durable"] = 5
+        await until(lambda: primary.link is not None and primary.map.in_sync)
+        a.reachable = False
+        a.cut()
+        await until(lambda: not primary.stale)
+        assert primary.link is None
+        Change(history, 0, 4, 3, allocated=False).issue(a)
+        await until(lambda: not history.waiting)
+        assert history.alone == {a}

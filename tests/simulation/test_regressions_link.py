@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from hastfs.errors import DataError
 from hastfs.model import Consistency, Replication
+from tests.simulation.disk import Fault
 from tests.simulation.node import BLOCK, EXTENT, agreed, connected, in_sync, linked, pair, primary_out_of_date, until
 
 NEW = BLOCK[::-1]
@@ -369,3 +372,29 @@ async def test_half_a_sector_that_waited_for_the_good_copy_is_completed_from_wha
         await until(lambda: in_sync(a))
         expected = b"o" * 256 + b"n" * 256
         assert a.disk.data[place : place + 512] == b.disk.data[place : place + 512] == expected
+
+
+async def test_what_a_write_leaves_behind_that_could_not_be_completed_is_copied_over_the_same_link(
+    autojump_clock: MockClock,
+) -> None:
+    """Half a sector waited for the good copy, which then could not be read once: the resync has passed it by then."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        a.disk.failing["write"] = errno.EIO
+        assert await a.write(EXTENT, BLOCK) == 0
+        a.disk.failing.clear()
+        b.reachable = False
+        a.cut()
+        await a.attach()
+        primary = a.primary
+        assert primary is not None and primary.stale and primary.link is None
+        answers: list[int] = []
+        primary.write(EXTENT, NEW[:256], answers.append)
+        b.disk.latency["read"] = 2
+        b.reachable = True
+        await until(lambda: b.secondary is not None and b.secondary.status().stats["stat_read"] == 2)
+        b.disk.faults.append(Fault("read", left=1))
+        await until(lambda: bool(answers))
+        assert answers == [errno.EIO]
+        await until(lambda: in_sync(a) and agreed(a, b), 60)
+        assert a.disk.data[EXTENT : 2 * EXTENT] == BLOCK

@@ -25,11 +25,22 @@ from hastfs.daemon.inheritance import (
     refuse_changes,
 )
 from hastfs.errors import DataError
+from hastfs.resource.remotecache import Risk
 from tests.daemon_fakes import CONFIG
 
 WORKER = InheritedWorker(4711, 20, 21, ready=True, connected=True, syncing=False, asked=3)
 PRIMARY = InheritedResource(
-    "disk", "primary", "disk", "/nowhere/disk", True, False, InheritedImage(22, "/dev/loop3"), WORKER, False
+    "disk",
+    "primary",
+    "disk",
+    "/nowhere/disk",
+    True,
+    False,
+    InheritedImage(22, "/dev/loop3"),
+    WORKER,
+    False,
+    None,
+    Risk(7),
 )
 SECONDARY = InheritedResource("other", "secondary", "other", "/nowhere/other", False, True, None, None, False)
 LEFT = Inheritance(

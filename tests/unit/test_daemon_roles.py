@@ -25,6 +25,7 @@ from hastfs.errors import BusyError, ComponentError, DataError, HastError, Metad
 from hastfs.model import Replication, Role
 from hastfs.protocol.handshake import Joining
 from hastfs.resource.events import Event, Notify
+from hastfs.resource.remotecache import Risk
 from tests.daemon_fakes import CONFIG, IN_ORDER, KILLED, FakeExport, FakeHooks, FakeStarter, FakeWorker
 
 BROKEN = Ended("Component /nowhere/disk is damaged.", 66, False)
@@ -764,9 +765,34 @@ async def test_a_secondary_opens_its_component_anew(stage: Stage) -> None:
     assert stage.log == ["start 1", "stop 1"]
 
 
+async def test_each_worker_hears_what_those_before_left_in_the_other_nodes_cache(
+    stage: Stage, autojump_clock: trio.testing.MockClock
+) -> None:
+    await stage.become_primary()
+    for said in (None, Risk(7), None, Risk(8, lost=True)):
+        await trio.sleep(5)
+        stage.workers[-1].risk = said
+        stage.workers[-1].end(KILLED)
+        await trio.testing.wait_all_tasks_blocked()
+    risks = [job.risk for job in stage.jobs if isinstance(job, PrimaryJob)]
+    assert risks == [None, Risk(), Risk(7), Risk(7), Risk(8, lost=True)]
+
+
 async def test_out_of_service_there_is_nothing_to_attach(stage: Stage) -> None:
     with pytest.raises(DataError, match="role init"):
         await stage.resource.attach()
+
+
+async def test_an_upgrade_hands_on_what_is_in_the_other_nodes_cache(
+    stage: Stage, adopted: list[FakeWorker], nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    await stage.become_primary()
+    stage.workers[0].risk = Risk(7, lost=True)
+    after = await successor(stage, nursery)
+    await trio.sleep(5)
+    adopted[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [job.risk for job in after.jobs if isinstance(job, PrimaryJob)] == [Risk(7, lost=True)]
 
 
 async def test_what_goes_on_without_its_component_does_so_after_an_upgrade(stage: Stage) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hastfs.daemon import workerlink
 from hastfs.daemon.workerlink import (
     AskStatus,
+    AtRisk,
     Configure,
     Configured,
     Failed,
@@ -49,6 +50,7 @@ def ends() -> Iterator[tuple[LinkEnd, LinkEnd]]:
         HandOver(),
         Ready(),
         HandedOver(),
+        AtRisk((1 << 64) - 1, True),
         Configured(4),
         Happened("split-brain"),
         StatusAnswer(3, STATUS.as_dict()),

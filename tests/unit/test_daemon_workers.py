@@ -15,6 +15,7 @@ from hastfs.daemon import workerlink
 from hastfs.daemon.inheritance import InheritedWorker
 from hastfs.daemon.workerlink import (
     AskStatus,
+    AtRisk,
     Configure,
     Configured,
     Failed,
@@ -31,6 +32,7 @@ from hastfs.daemon.workerlink import (
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.resource.events import Event
+from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
 from tests.daemon_fakes import CONFIG
 
@@ -290,6 +292,14 @@ async def test_a_worker_hands_over_when_it_says_so_and_ends(pair: Pair) -> None:
         pair.exit()
     assert pair.worker.outcome.in_order
     assert pair.worker.outcome.handed_over
+
+
+async def test_what_a_worker_says_of_the_other_nodes_cache_is_kept_for_its_successor(pair: Pair) -> None:
+    assert pair.worker.risk is None
+    pair.say(AtRisk(7, False), AtRisk(7, True))
+    pair.exit(-9)
+    await pair.worker.ended.wait()
+    assert pair.worker.risk == Risk(7, lost=True)
 
 
 async def test_a_worker_that_dies_after_it_handed_over_left_no_request_unanswered(pair: Pair) -> None:

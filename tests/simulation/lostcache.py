@@ -1,0 +1,57 @@
+"""What the applications of a primary have to hear of the other node's cache (promise 1 without a good copy here).
+
+While the other node has the only good copy, what was acknowledged and not flushed may be in its cache alone, and a loss
+of its power takes that away from under running applications. They are told as by a disk that lost its cache: a flush
+fails. Whether one may, and whether one has to, is what this knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+class LostCache:
+    """As the applications of one primary see it; they begin anew with each change of roles, not with a new worker."""
+
+    def __init__(self) -> None:
+        self.unflushed: set[int] = set()
+        """Cells that were written and acknowledged, and not flushed since."""
+        self.may_tell = False
+        """Whether a flush may fail to say that something of that may be gone; once."""
+        self._link: object = None
+        """The primary's, when that happened."""
+        self._gone: dict[int, int] = {}
+        """Cells that surely have lost what was acknowledged, and the number of the last write to them by then."""
+
+    def acknowledged(self, cells: Iterable[int]) -> None:
+        """They were written; whatever was there before matters to nobody any more."""
+        for cell in cells:
+            self.unflushed.add(cell)
+            self._gone.pop(cell, None)
+
+    def happened(self, link: object) -> None:
+        """The other node lost its cache, to which the primary was linked by `link`."""
+        self.may_tell = True
+        self._link = link
+
+    def gone(self, cells: Mapping[int, int]) -> None:
+        """Acknowledged, not flushed, and no longer there: `cells` with the number of the last write to each."""
+        self._gone.update(cells)
+
+    def is_here(self) -> None:
+        """The good copy is the primary's own, which lost nothing."""
+        self._gone.clear()
+
+    def told(self) -> None:
+        """A flush failed, for whatever reason: nobody relies on what was written before it was answered."""
+        self._gone.clear()
+
+    def flushed(self, cells: Iterable[int], number: int, link: object) -> list[int]:
+        """A flush succeeded over `link` (None: without one), asked for after write `number`, and of these cells.
+
+        Returns those that it vouched for although they are gone.
+        """
+        self.unflushed.difference_update(cells)
+        if link is not None and link is not self._link:
+            self.may_tell = False  # it would have been this one
+        return [cell for cell, last in self._gone.items() if last <= number]

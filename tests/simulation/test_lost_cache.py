@@ -1,0 +1,155 @@
+"""The other node has the only good copy and loses its cache: applications hear of it whichever worker serves them then,
+and only if something may be lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio.testing
+
+from tests.simulation.node import BLOCK, EXTENT, Node, agreed, connected, in_sync, linked, pair, until
+
+OTHER = bytes(reversed(BLOCK))
+
+
+class NothingSurvives(random.Random):
+    """The worst luck at a loss of power."""
+
+    def choice(self, seq: Any) -> Any:
+        return seq[0]
+
+
+@asynccontextmanager
+async def only_copy_on_b() -> AsyncIterator[tuple[Node, Node]]:
+    """a has parted with its component, and nothing was flushed since."""
+    async with pair() as (a, b):
+        await connected(a, b)
+        a.disk.failing["write"] = errno.EIO
+        assert await a.write(EXTENT, OTHER) == 0
+        assert a.primary is not None and a.primary.detached
+        yield a, b
+
+
+async def lose_power(node: Node) -> None:
+    """It stays away until `come_back`."""
+    await node.crash()
+    node.disk.lose_power(NothingSurvives())
+
+
+async def come_back(node: Node) -> None:
+    node.become_secondary()
+    await until(lambda: linked(node.other))
+
+
+async def another_worker(node: Node, *, attach: bool = False) -> None:
+    if attach:
+        node.disk.failing.clear()
+        await node.attach()
+    else:
+        await node.crash()
+        await node.become_primary(taking_over=True)
+
+
+@pytest.mark.parametrize("attach", [False, True])
+async def test_a_worker_that_comes_while_the_only_copy_is_without_power_says_what_is_lost(
+    autojump_clock: trio.testing.MockClock, attach: bool
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        await another_worker(a, attach=attach)
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) != OTHER
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+@pytest.mark.parametrize("attach", [False, True])
+async def test_a_worker_says_what_the_one_before_had_no_time_to_say(
+    autojump_clock: trio.testing.MockClock, attach: bool
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        await lose_power(b)
+        await come_back(b)
+        await another_worker(a, attach=attach)
+        await until(lambda: linked(a))
+        await another_worker(a)
+        await until(lambda: linked(a))
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_a_worker_knows_that_the_one_before_may_have_acknowledged_what_is_lost_now(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        await another_worker(a)
+        await until(lambda: linked(a))
+        await lose_power(b)
+        await come_back(b)
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_the_flush_that_is_to_say_it_says_it_also_if_it_ends_without_the_other_node(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        await lose_power(b)
+        await come_back(b)
+        await another_worker(a, attach=True)
+        await until(lambda: in_sync(a) and agreed(a, b))
+        b.reachable = False
+        a.cut()
+        await until(lambda: not linked(a))
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_a_worker_says_it_once_only_whoever_follows(autojump_clock: trio.testing.MockClock) -> None:
+    async with only_copy_on_b() as (a, b):
+        await lose_power(b)
+        await come_back(b)
+        assert await a.flush() == errno.EIO
+        await another_worker(a)
+        await until(lambda: linked(a))
+        assert await a.flush() == 0
+
+
+@pytest.mark.parametrize("attach", [False, True])
+async def test_of_a_cache_in_which_nothing_was_nobody_speaks(
+    autojump_clock: trio.testing.MockClock, attach: bool
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        assert await a.flush() == 0
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        await another_worker(a, attach=attach)
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) == OTHER
+        assert await a.flush() == 0
+
+
+async def test_a_node_that_has_caught_up_does_not_mind_what_the_other_one_loses(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Not even if it wrote its metadata when the link broke, and nothing was flushed since."""
+    async with only_copy_on_b() as (a, b):
+        assert await a.flush() == 0
+        await another_worker(a, attach=True)
+        primary = a.primary
+        assert primary is not None
+        a.disk.latency["durable"] = 5
+        await until(lambda: primary.link is not None and primary.map.in_sync)
+        assert await a.write(EXTENT, BLOCK) == 0
+        assert primary.stale
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        await until(lambda: not primary.stale)
+        a.disk.latency.clear()
+        await come_back(b)
+        await until(lambda: in_sync(a) and agreed(a, b))
+        assert await a.read(EXTENT, EXTENT) == BLOCK
+        assert await a.flush() == 0
