@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 WINDOW = 8
 """Extents under way at a time, while applications are not at work."""
 
-MAX_UNPROVEN = 1 << 16
+MAX_UNPROVEN = 1 << 13
 """Extents that are copied and not known to be flushed, with which the resync goes on: each costs memory."""
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
