@@ -2,7 +2,8 @@
 
 While nobody uses the disk it goes as fast as it can: many pieces at a time, large ones. As soon as an application is
 seen, there is one small piece at a time, and after a piece that got in an application's way the resync rests: several
-times as long as the piece took, whatever it was that made it slow. So an application that always wants something loses
+times as long as the piece took, whatever it was that made it slow; where applications flush, until it was flushed, or
+their next flush would have to do that. So an application that always wants something loses
 one part in `REST + 1` of its time at the most. The rests end where the resync would fall below `FLOOR`.
 """
 
@@ -30,24 +31,32 @@ _QUICK, _SLOW = 0.02, 0.1  # seconds for a piece of a hole, below which it may g
 
 class Pacing:
     """The pace of one resync. Times are seconds of any clock that only goes forward, `requests` those of applications
-    so far, `active` whether one is not answered yet."""
+    so far, `flushes` those that were flushes, `active` whether one is not answered yet."""
 
-    def __init__(self, now: float, requests: int) -> None:
+    def __init__(self, now: float, requests: int, flushes: int) -> None:
         self._requests = requests
-        self._busy_until = now
+        self._flushes = flushes
+        self._busy_until = self._flushing_until = now
         self._disturbed = False
         self._resume = now
         self._last = 0.0  # seconds that the last piece took
         self.longest_run = FIRST_RUN
         """Bytes of a hole that may be handled as one piece."""
 
-    def look(self, now: float, requests: int, *, active: bool) -> bool:
+    def look(self, now: float, requests: int, flushes: int, *, active: bool) -> bool:
         """Whether applications are at work. To be called before and after each piece."""
         if active or requests != self._requests:
             self._requests = requests
             self._busy_until = now + QUIET
             self._disturbed = True
+        if flushes != self._flushes:
+            self._flushes = flushes
+            self._flushing_until = now + QUIET
         return now < self._busy_until
+
+    def to_be_flushed(self, now: float) -> bool:
+        """Whether a piece is to be flushed at once, as a part of what it takes."""
+        return now < self._flushing_until
 
     def rest(self, now: float) -> float:
         """Seconds to wait before the next piece, while applications are at work."""

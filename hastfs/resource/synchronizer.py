@@ -53,7 +53,7 @@ class Synchronizer:
         self._notify = notify
         self._cursor = 0
         self._failed = False
-        self._pacing = Pacing(trio.current_time(), replica.statistics.requests)
+        self._pacing = Pacing(trio.current_time(), replica.statistics.requests, replica.statistics.stat_flush)
         self._turn = trio.Lock()  # Held by the one piece that may be under way while applications are at work.
         self._proving = trio.Lock()
         self.agreed = False
@@ -164,11 +164,14 @@ class Synchronizer:
         at = extent * self._replica.extentsize
         end = min(at + self._replica.extentsize, self._replica.size)
         while at < end:
-            async with self._paced() as step, self._locked(at, min(at + step, end)) as (first, last):
-                began = trio.current_time()
-                # Once caught up, this node is the one that knows better, whatever the link began with.
-                copy = self._pull if self._replica.stale else self._push
-                error = await copy(first, last - first)
+            async with self._paced() as step:
+                async with self._locked(at, min(at + step, end)) as (first, last):
+                    began = trio.current_time()
+                    # Once caught up, this node is the one that knows better, whatever the link began with.
+                    copy = self._pull if self._replica.stale else self._push
+                    error = await copy(first, last - first)
+                if not error and self._pacing.to_be_flushed(trio.current_time()):
+                    await finished(partial(flush_now, self._replica))  # what a failure means, it sees to itself
                 self._look()
                 now = trio.current_time()
                 self._pacing.copied(now, now - began, last - first)
@@ -196,7 +199,8 @@ class Synchronizer:
     def _look(self) -> bool:
         """Whether applications are at work."""
         replica = self._replica
-        return self._pacing.look(trio.current_time(), replica.statistics.requests, active=replica.active > 0)
+        requests, flushes = replica.statistics.requests, replica.statistics.stat_flush
+        return self._pacing.look(trio.current_time(), requests, flushes, active=replica.active > 0)
 
     @asynccontextmanager
     async def _locked(self, start: int, end: int) -> AsyncIterator[tuple[int, int]]:

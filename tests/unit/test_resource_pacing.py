@@ -20,7 +20,7 @@ class Resync:
         self.every = every
         self.until: float | None = None
         self.largest = largest
-        self.pacing = Pacing(self.now, self.requests)
+        self.pacing = Pacing(self.now, self.requests, 0)
 
     @property
     def requests(self) -> int:
@@ -29,12 +29,12 @@ class Resync:
 
     def piece(self, took: float) -> None:
         length = self.largest
-        if self.pacing.look(self.now, self.requests, active=False):
+        if self.pacing.look(self.now, self.requests, 0, active=False):
             self.now += self.pacing.rest(self.now)
-            if self.pacing.look(self.now, self.requests, active=False):
+            if self.pacing.look(self.now, self.requests, 0, active=False):
                 length = self.pacing.piece(self.largest)
         self.now += took
-        self.pacing.look(self.now, self.requests, active=False)
+        self.pacing.look(self.now, self.requests, 0, active=False)
         self.pacing.copied(self.now, took, length)
         self.copied += length
         self.busy += took
@@ -77,7 +77,7 @@ def test_a_piece_that_was_in_nobodys_way_is_not_followed_by_a_rest() -> None:
     rested, at = resync.now - at - 0.001, resync.now
     resync.piece(0.001)
     assert (round(rested / 0.001), round((resync.now - at) / 0.001)) == (REST, 1)
-    assert resync.pacing.look(resync.now, resync.requests, active=False)
+    assert resync.pacing.look(resync.now, resync.requests, 0, active=False)
 
 
 def test_full_speed_comes_back_when_applications_are_quiet() -> None:
@@ -86,20 +86,20 @@ def test_full_speed_comes_back_when_applications_are_quiet() -> None:
         resync.piece(0.001)
     resync.until = resync.now
     at = resync.now
-    while resync.pacing.look(resync.now, resync.requests, active=False):
+    while resync.pacing.look(resync.now, resync.requests, 0, active=False):
         resync.piece(0.001)
     assert resync.now - at <= QUIET + REST * 0.001 + 0.002
 
 
 def test_a_request_that_is_not_answered_counts_as_work_however_long_it_takes() -> None:
-    pacing = Pacing(0.0, 5)
-    assert pacing.look(10.0, 5, active=True)
-    assert pacing.look(20.0, 5, active=True)
-    assert not pacing.look(20.0 + QUIET, 5, active=False)
+    pacing = Pacing(0.0, 5, 0)
+    assert pacing.look(10.0, 5, 0, active=True)
+    assert pacing.look(20.0, 5, 0, active=True)
+    assert not pacing.look(20.0 + QUIET, 5, 0, active=False)
 
 
 def test_pieces_are_small_while_applications_are_at_work_unless_the_network_is_slow() -> None:
-    pacing = Pacing(0.0, 0)
+    pacing = Pacing(0.0, 0, 0)
     assert pacing.piece(MIB) == BITE
     assert pacing.piece(128 << 10) == 128 << 10  # all that an older node takes
     pacing.copied(1.0, 0.05, BITE)
@@ -109,7 +109,7 @@ def test_pieces_are_small_while_applications_are_at_work_unless_the_network_is_s
 
 
 def test_pieces_of_holes_grow_as_long_as_they_are_quick_and_shrink_when_they_are_slow() -> None:
-    pacing = Pacing(0.0, 0)
+    pacing = Pacing(0.0, 0, 0)
     now = 0.0
     for _ in range(20):
         now += 0.001
@@ -126,7 +126,16 @@ def test_pieces_of_holes_grow_as_long_as_they_are_quick_and_shrink_when_they_are
 
 
 def test_a_short_hole_says_nothing_about_longer_ones() -> None:
-    pacing = Pacing(0.0, 0)
+    pacing = Pacing(0.0, 0, 0)
     for _ in range(20):
         pacing.hole_copied(0.0, 0.001, FIRST_RUN // 4)
     assert pacing.longest_run == FIRST_RUN
+
+
+def test_pieces_are_flushed_at_once_while_applications_flush() -> None:
+    pacing = Pacing(0.0, 5, 3)
+    pacing.look(0.0, 6, 3, active=False)
+    assert not pacing.to_be_flushed(0.0)
+    pacing.look(1.0, 7, 4, active=False)
+    assert pacing.to_be_flushed(1.0 + QUIET / 2)
+    assert not pacing.to_be_flushed(1.0 + QUIET)
