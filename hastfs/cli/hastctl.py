@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 
 from hastfs.cli import options, output
-from hastfs.cli.commands import attach, create, dump, reload, role, status, stop, upgrade
-from hastfs.cli.commands import list as list_
 from hastfs.cli.options import Options, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.errors import HastError
-
-COMMANDS: MappingProxyType[str, Callable[[Options, Config], int]] = MappingProxyType(
-    {
-        "create": create.run,
-        "role": role.run,
-        "list": list_.run,
-        "status": status.run,
-        "dump": dump.run,
-        "attach": attach.run,
-        "reload": reload.run,
-        "upgrade": upgrade.run,
-        "stop": stop.run,
-    }
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = options.parse_hastctl(sys.argv[1:] if arguments is None else arguments)
         with output.log_shown():
-            return COMMANDS[given.command](given, files.load(given.config))
+            return _command(given.command)(given, files.load(given.config))
     except UsageShown as error:
         return options.show(error)
     except HastError as error:
@@ -48,6 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _command(name: str) -> Callable[[Options, Config], int]:
+    """The module of that name does it. Only that one is loaded: applications wait for `role primary` after a failure,
+    and what `create` needs takes longer to import than all the rest to be done.
+    """
+    run: Callable[[Options, Config], int] = importlib.import_module(f"hastfs.cli.commands.{name}").run
+    return run
 
 
 if __name__ == "__main__":

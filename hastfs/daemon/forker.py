@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import selectors
@@ -114,6 +115,9 @@ def main(requests_fd: int, preload: str) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_HASTD)
     setproctitle("hastd: starter of workers")
     importlib.import_module(preload)
+    # What is there now, all workers share, as long as none of them writes to it: as looking for garbage in it would.
+    gc.collect()
+    gc.freeze()
     _Forker(socket.socket(fileno=requests_fd)).run()
 
 

@@ -23,8 +23,9 @@ from hastfs.volume import Buffer, Done, ReadDone
 Piece = tuple[int, bytes]
 """A position on the component in bytes, and what is to be written there."""
 
-LOOK_INTERVAL = 2.0
-"""Seconds between two looks at what has become of the component."""
+LOOK_INTERVAL = 5.0
+"""Seconds between two looks at what has become of the component. The same as of the cleaner: an idle worker wakes up
+once for both."""
 
 _KEEP_SIZE, _PUNCH_HOLE, _ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
 _BLKGETSIZE64 = 0x80081272  # linux/fs.h

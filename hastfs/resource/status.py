@@ -22,6 +22,11 @@ class Statistics:
     stat_delete_error: int = 0
     stat_flush_error: int = 0
 
+    @property
+    def requests(self) -> int:
+        """All that applications asked for so far (on a primary)."""
+        return self.stat_read + self.stat_write + self.stat_delete + self.stat_flush
+
     def as_dict(self) -> dict[str, int]:
         """Name to count."""
         return asdict(self)

@@ -1,6 +1,7 @@
 """The resync: copies every extent that is out of sync to the node that lacks it, while applications go on.
 
-Several extents are under way at a time, each piece under its range's lock. When all are copied, both nodes flush, and
+Several extents are under way at a time, each piece under its range's lock; `pacing` says when one has to wait for
+applications. A hole is one piece, over as many extents as it covers. When all are copied, both nodes flush, and
 both write down that they are the same: first the one whose data was brought up to date, then the other. A crash
 between the two leaves a node that knows more than it needs, never one that knows too little.
 """
@@ -23,7 +24,8 @@ from hastfs.protocol.handshake import Terms
 from hastfs.protocol.payload import is_zero
 from hastfs.resource.events import Event, Notify
 from hastfs.resource.flushes import flush_now
-from hastfs.resource.link import Link
+from hastfs.resource.link import STATE_SINCE, Link
+from hastfs.resource.pacing import Pacing
 from hastfs.resource.rangelock import Range
 from hastfs.resource.replica import Replica
 from hastfs.resource.waiting import answer, data_of, finished
@@ -32,7 +34,10 @@ from hastfs.volume import Done, ReadDone
 log = logging.getLogger(__name__)
 
 WINDOW = 8
-"""Extents under way at a time."""
+"""Extents under way at a time, while applications are not at work."""
+
+MAX_UNPROVEN = 1 << 13
+"""Extents that are copied and not known to be flushed, with which the resync goes on: each costs memory."""
 
 FIRST_DELAY, LONGEST_DELAY = 1.0, 30.0
 """Seconds before a pass is repeated that could not copy everything; doubled each time."""
@@ -48,6 +53,9 @@ class Synchronizer:
         self._notify = notify
         self._cursor = 0
         self._failed = False
+        self._pacing = Pacing(trio.current_time(), replica.statistics.requests, replica.statistics.stat_flush)
+        self._turn = trio.Lock()  # Held by the one piece that may be under way while applications are at work.
+        self._proving = trio.Lock()
         self.agreed = False
         """Whether all is copied, and both nodes have written down that they are the same."""
         self._running = False
@@ -93,28 +101,106 @@ class Synchronizer:
 
     async def _copy_extents(self) -> None:
         activemap = self._replica.map
-        while not self._failed and (extent := activemap.next_out_of_sync(self._cursor)) is not None:
-            self._cursor = extent + 1
-            activemap.copy_begun(extent)
-            if await self._copy_extent(extent):
-                activemap.copied(extent)
-            else:
-                self._failed = True
+        while not self._failed and (first := activemap.next_out_of_sync(self._cursor)) is not None:
+            last = self._end_of_hole(first)
+            self._cursor = last + 1
+            for extent in range(first, last + 1):
+                activemap.copy_begun(extent)
+            if last > first and await self._copy_hole(first, last):
+                self._copied(first, last)
+                await self._prove()
+                continue
+            for extent in range(first, last + 1):
+                if not await self._copy_extent(extent):
+                    self._failed = True
+                    return
+                self._copied(extent, extent)
+
+    def _copied(self, first: int, last: int) -> None:
+        for extent in range(first, last + 1):
+            self._replica.map.copied(extent)
+
+    async def _prove(self) -> None:
+        """Holes go by the thousand extents: with too many of them not known to be flushed, both nodes flush."""
+        activemap = self._replica.map
+        if activemap.unflushed <= MAX_UNPROVEN:
+            return
+        async with self._proving:
+            if activemap.unflushed > MAX_UNPROVEN and not await finished(partial(flush_now, self._replica)):
+                activemap.clean()
+                self._replica.metastore.tidy()
+
+    def _end_of_hole(self, first: int) -> int:
+        """The last of the extents from `first` on that are out of sync and in one and the same hole here.
+
+        `first` itself if there is no such hole, or none that the other node can be told of in one message.
+        """
+        replica = self._replica
+        if replica.stale or self._link.version < STATE_SINCE:
+            return first
+        size, activemap = replica.extentsize, replica.map
+        hole = min(replica.component.next_data(first * size), first * size + self._pacing.longest_run)
+        limit = activemap.nextents - 1 if hole >= replica.size else hole // size - 1
+        last = first
+        while last < limit and activemap.next_out_of_sync(last + 1) == last + 1:
+            last += 1
+        return last
+
+    async def _copy_hole(self, first: int, last: int) -> bool:
+        """All of it as one message. False: it is none any more, or that did not work: then piece by piece."""
+        replica = self._replica
+        start, end = first * replica.extentsize, min((last + 1) * replica.extentsize, replica.size)
+        async with self._paced(), self._locked(start, end):
+            if replica.stale or replica.component.next_data(start) < end:
+                return False
+            began = trio.current_time()
+            error = await self._asked(lambda done: self._link.delete(start, end - start, done))
+            self._look()
+            now = trio.current_time()
+            self._pacing.hole_copied(now, now - began, end - start)
+        return not error
 
     async def _copy_extent(self, extent: int) -> bool:
-        start = extent * self._replica.extentsize
-        end = min(start + self._replica.extentsize, self._replica.size)
-        step = self._link.max_request
-        for at in range(start, end, step):
-            async with self._locked(at, min(at + step, end)) as (first, last):
-                # Once caught up, this node is the one that knows better, whatever the link began with.
-                copy = self._pull if self._replica.stale else self._push
-                error = await copy(first, last - first)
+        at = extent * self._replica.extentsize
+        end = min(at + self._replica.extentsize, self._replica.size)
+        while at < end:
+            async with self._paced() as step:
+                async with self._locked(at, min(at + step, end)) as (first, last):
+                    began = trio.current_time()
+                    # Once caught up, this node is the one that knows better, whatever the link began with.
+                    copy = self._pull if self._replica.stale else self._push
+                    error = await copy(first, last - first)
+                if not error and self._pacing.to_be_flushed(trio.current_time()):
+                    await finished(partial(flush_now, self._replica))  # what a failure means, it sees to itself
+                self._look()
+                now = trio.current_time()
+                self._pacing.copied(now, now - began, last - first)
             if error:
                 if self._replica.link is self._link:  # otherwise it is not the extent's fault
                     log.warning("Unable to synchronize %d bytes at %d: %s.", last - first, first, os.strerror(error))
                 return False
+            at = last
         return True
+
+    @asynccontextmanager
+    async def _paced(self) -> AsyncIterator[int]:
+        """Around a piece: begins when applications let it, gives the bytes that it may have at the most."""
+        largest = self._link.max_request
+        if not self._look():
+            yield largest
+            return
+        async with self._turn:
+            await trio.sleep(self._pacing.rest(trio.current_time()))
+            if self._look():
+                yield self._pacing.piece(largest)
+                return
+        yield largest
+
+    def _look(self) -> bool:
+        """Whether applications are at work."""
+        replica = self._replica
+        requests, flushes = replica.statistics.requests, replica.statistics.stat_flush
+        return self._pacing.look(trio.current_time(), requests, flushes, active=replica.active > 0)
 
     @asynccontextmanager
     async def _locked(self, start: int, end: int) -> AsyncIterator[tuple[int, int]]:

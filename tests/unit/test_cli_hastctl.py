@@ -452,3 +452,17 @@ def test_stop_returns_when_the_process_is_gone() -> None:
 def test_the_daemons_pid_is_that_of_who_listens(daemon: Daemon, tmp_path: Path) -> None:
     with client_module.Client(str(tmp_path / "control"), 5) as client:
         assert client.daemon_pid == os.getpid()
+
+
+@pytest.mark.parametrize("arguments", [["role", "primary", "all"], ["status"]])
+def test_a_failover_does_not_wait_for_what_only_other_commands_need(arguments: list[str]) -> None:
+    """trio and the engines take longer to load than all the rest of a `role primary` takes."""
+    code = f"""
+import sys
+from hastfs.cli import hastctl
+assert hastctl.main([*{arguments!r}, "-c", "/nonexistent"]) == 72
+assert "hastfs.cli.commands.{arguments[0]}" in sys.modules
+print(sorted({{"trio", "pyfuse3", "subprocess"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
