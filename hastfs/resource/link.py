@@ -335,7 +335,6 @@ class Link:
     async def _receive(self) -> None:
         await self._incoming.receiving(self._take)
 
-    @property
     def _is_lost(self) -> bool:
         return self._lost is not None
 
@@ -350,13 +349,13 @@ class Link:
         self._reader.received(count)
         now = trio.current_time()
         # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
-        while not self._is_lost:
+        while not self._is_lost():
             for seq in replication.plain_replies(self._reader):
                 self._last_reply = now
                 self._succeeded(seq)
-                if self._is_lost:
+                if self._is_lost():
                     break
-            reply = replication.next_reply(self._reader, self._data_wanted) if not self._is_lost else None
+            reply = replication.next_reply(self._reader, self._data_wanted) if not self._is_lost() else None
             if reply is None:
                 break
             self._reply(reply)
