@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
@@ -32,6 +33,8 @@ _BLKGETSIZE64 = 0x80081272  # linux/fs.h
 _TMPFS_MAGIC = 0x01021994  # linux/magic.h
 _RWF_DSYNC, _RWF_NOWAIT = os.RWF_DSYNC, os.RWF_NOWAIT
 _ZERO_CHUNK = bytes(1 << 20)
+_LITTLE = 256 * 1024  # bytes; what a disk has written before another thread had taken up the job
+_LONG_FLUSH, _AFTER_LONG_FLUSH = 5e-3, 64  # after one of so many seconds, so many are left to threads
 _ADVICE = {
     errno.ENOENT: " Is its disk mounted? To make a new component, use hastctl create.",
     errno.EROFS: " It has to be writable.",
@@ -57,8 +60,8 @@ class Component(Protocol):
     def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
         """The range reads as zeros. `allocated`: space that is reserved stays so; holes stay holes either way."""
 
-    def flush(self, done: Done) -> None:
-        """All writes that are done are on stable storage."""
+    def flush(self, done: Done, *, idle: bool = False) -> None:
+        """All writes that are done are on stable storage. `idle`: the caller has nothing else to do until then."""
 
     def next_data(self, offset: int) -> int:
         """The first byte at or after `offset` that is not in a hole; the data area's end if there is none."""
@@ -95,7 +98,7 @@ class Absent:
     def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
         done(errno.ENODEV)
 
-    def flush(self, done: Done) -> None:
+    def flush(self, done: Done, *, idle: bool = False) -> None:
         done(errno.ENODEV)
 
     def next_data(self, offset: int) -> int:
@@ -128,6 +131,8 @@ class FileComponent:
         self._in_memory = _is_in_memory(fd)
         # What reads at once are done with; None where a file system does not tell whether a read would wait.
         self._read_flags: int | None = 0 if self._in_memory else _RWF_NOWAIT
+        self._unflushed = 0  # bytes
+        self._flushes_in_threads = 0  # how many of the next ones are to be
         self._read_room = bytearray()  # by the last read that was done at once
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
@@ -170,6 +175,7 @@ class FileComponent:
         return data
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
+        self._unflushed += len(data)
         try:
             _pwrite(self._fd, data, self._base + offset)
         except OSError as error:
@@ -178,6 +184,7 @@ class FileComponent:
             done(0)
 
     def zero(self, offset: int, length: int, done: Done, *, allocated: bool) -> None:
+        self._unflushed += length
         self._pool.submit(lambda: self._zero(offset, length, allocated), lambda result: _finish(result, done))
 
     def _zero(self, offset: int, length: int, allocated: bool) -> None:
@@ -213,11 +220,26 @@ class FileComponent:
             _pwrite(self._fd, memoryview(_ZERO_CHUNK)[:length], position)
             position += length
 
-    def flush(self, done: Done) -> None:
-        if self._in_memory:  # where there is nothing to wait for
+    def flush(self, done: Done, *, idle: bool = False) -> None:
+        """By a thread; at once where that is over before a thread would have begun."""
+        unflushed, self._unflushed = self._unflushed, 0
+        if self._in_memory:  # there is nothing to wait for
             done(0 if self._fd >= 0 else errno.EBADF)
+        elif idle and unflushed <= _LITTLE and self._flushes_in_threads == 0:
+            done(self._flush_at_once())
         else:
+            self._flushes_in_threads = max(0, self._flushes_in_threads - 1)
             self._pool.submit(self._flush, lambda result: _finish(result, done))
+
+    def _flush_at_once(self) -> int:
+        began = time.perf_counter()
+        try:
+            self._flush()
+        except OSError as error:
+            return error.errno or errno.EIO
+        if time.perf_counter() - began > _LONG_FLUSH:
+            self._flushes_in_threads = _AFTER_LONG_FLUSH
+        return 0
 
     def _flush(self) -> None:
         if self._fd < 0:  # let go of; fdatasync itself would raise ValueError

@@ -60,8 +60,9 @@ class Flush:
         self._legs = 1 if link is None or replica.detached else 2
         if link is not None:
             link.flush(self._remote_done)
+            link.submit()  # the other node begins while this one is at it
         if not replica.detached:
-            replica.component.flush(self._local_done)
+            replica.component.flush(self._local_done, idle=replica.active == 1)
 
     def held_too_long(self) -> None:
         """The only good copy did not come back in time."""

@@ -30,6 +30,7 @@ class IOPool:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung after each job, for a poller that sleeps
         self._heard = self._taken = 0  # rings, completions
         self._closed = False
+        self._closing = threading.Lock()  # the bell: a component may be closed by another thread
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
         ]
@@ -47,9 +48,9 @@ class IOPool:
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
-        self._closed = True
-        self._taken += 1
-        os.eventfd_write(self._bell, 1)
+        with self._closing:
+            self._closed = True
+            os.eventfd_write(self._bell, 1)
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -66,11 +67,13 @@ class IOPool:
         try:
             await poll(self._bell, self._look)
         finally:
-            if self._closed:
-                os.close(self._bell)
+            with self._closing:
+                if self._closed:
+                    os.close(self._bell)
 
     def _look(self) -> int | None:
-        if self._over or self._heard != self._taken:  # a ring may come a little later than what it tells of
+        # A ring may come a little later than what it tells of.
+        if self._over or self._closed or self._heard != self._taken:
             with contextlib.suppress(BlockingIOError):
                 self._heard += os.eventfd_read(self._bell)
         if not self._over:

@@ -369,6 +369,7 @@ class Link:
             raise ProtocolError(f"reply to request {seq}, which was not made")
         command, length, done, since, cost, _ = request
         if command is Command.READ:
+            self._outstanding[seq] = request  # it is told with all others
             raise ProtocolError(f"0 bytes in reply to a READ of {length}")
         if since > self._latest_answered:
             self._latest_answered = since

@@ -413,7 +413,7 @@ class Secondary:
                 self._reply(request.seq)
                 self._quiet.set()
 
-        self._component.flush(done)
+        self._component.flush(done, idle=len(self._unanswered) == 1)
 
     async def _all_changed(self, *, flushes: bool = False) -> None:
         while self._changing or (flushes and self._flushing):

@@ -282,7 +282,7 @@ class SimulatedComponent:
 
         self._later(kind, ended, position, len(data), action)
 
-    def flush(self, done: Done) -> None:
+    def flush(self, done: Done, *, idle: bool = False) -> None:
         self._later("flush", done, action=self.disk.flush)
 
     def next_data(self, offset: int) -> int:

@@ -201,10 +201,10 @@ async def test_what_waits_for_a_thread_when_it_is_let_go_of_is_answered_with_an_
 ) -> None:
     component = opened(path)
     held, errors = threading.Event(), list[int]()
-    flush = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda fd: held.wait(10) and flush(fd))
+    seek = os.lseek
+    monkeypatch.setattr(os, "lseek", lambda fd, position, whence: held.wait(10) and seek(fd, position, whence))
     for _ in range(8):
-        component.flush(errors.append)
+        component.zero(0, 4096, errors.append, allocated=False)
     close = component.let_go()
     held.set()
     await trio.to_thread.run_sync(close)
@@ -212,3 +212,44 @@ async def test_what_waits_for_a_thread_when_it_is_let_go_of_is_answered_with_an_
         while len(errors) < 8:  # noqa: ASYNC110
             await trio.sleep(0.01)
     assert errno.EBADF in errors
+
+
+@pytest.fixture
+def on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever temporary files are."""
+    monkeypatch.setattr("hastfs.resource.component._is_in_memory", lambda fd: False)
+
+
+@pytest.mark.usefixtures("on_disk")
+async def test_a_little_is_flushed_at_once_for_a_caller_that_has_nothing_else_to_do(tmp_path: Path) -> None:
+    (tmp_path / "component").write_bytes(bytes(SIZE))
+    component = opened(str(tmp_path / "component"))
+    answers: list[int] = []
+    component.write(0, BLOCK, lambda error: None)
+    component.flush(answers.append, idle=True)
+    assert answers == [0], "no thread, no wait"
+    component.flush(answers.append)
+    assert answers == [0], "a thread"
+    component.write(0, bytes(1 << 20), lambda error: None)
+    component.flush(answers.append, idle=True)
+    assert answers == [0], "that may take a while"
+    while len(answers) < 3:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+    component.close()
+
+
+@pytest.mark.usefixtures("on_disk")
+async def test_after_a_long_flush_threads_do_it_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "component").write_bytes(bytes(SIZE))
+    component = opened(str(tmp_path / "component"))
+    answers: list[int] = []
+    now = iter([0.0, 1.0])
+    with monkeypatch.context() as patched:
+        patched.setattr("hastfs.resource.component.time.perf_counter", lambda: next(now))
+        component.flush(answers.append, idle=True)
+        assert answers == [0]
+    component.flush(answers.append, idle=True)
+    assert answers == [0], "a thread"
+    while len(answers) < 2:  # noqa: ASYNC110
+        await trio.sleep(0.001)
+    component.close()
