@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-LARGEST_GROUP, GROUP_SHARE = 256, 64
-"""Extents, and the part of the disk (one 64th), that are marked at most around a random write."""
+LARGEST_GROUP, GROUP_SHARE = 256, 200
+"""Extents, and the part of the disk (one 200th: a small one has few to miss), marked at most around a random write."""
 
 LARGEST_STEP, STEP_SHARE = 64, 16
 """The same for those that a sequential writer comes to next; 32 of them are 64 MiB."""
