@@ -17,8 +17,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-LARGEST_GROUP, GROUP_SHARE = 256, 64
-"""Extents, and the part of the disk (one 64th), that are marked at most around a random write."""
+SMALLEST = 512
+"""On a disk of fewer extents nothing is marked ahead: it has few to miss, and most of it would soon be marked."""
+
+LARGEST_GROUP, GROUP_SHARE = 256, 200
+"""Extents, and the part of the disk (one 200th), that are marked at most around a random write."""
 
 LARGEST_STEP, STEP_SHARE = 64, 16
 """The same for those that a sequential writer comes to next; 32 of them are 64 MiB."""
@@ -33,8 +36,9 @@ class Ahead:
 
     def __init__(self, nextents: int, largest_group: int | None = None, largest_step: int | None = None) -> None:
         self._nextents = nextents
-        self._largest_group = _power_of_two(largest_group or min(LARGEST_GROUP, nextents // GROUP_SHARE))
-        self._largest_step = _power_of_two(largest_step or min(LARGEST_STEP, nextents // STEP_SHARE))
+        shared = nextents if nextents >= SMALLEST else 0
+        self._largest_group = _power_of_two(largest_group or min(LARGEST_GROUP, shared // GROUP_SHARE))
+        self._largest_step = _power_of_two(largest_step or min(LARGEST_STEP, shared // STEP_SHARE))
         self._misses = 0
         self._streams: OrderedDict[int, int] = OrderedDict()  # the extent that comes next, and the last step's length
 

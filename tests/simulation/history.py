@@ -399,11 +399,13 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     in_thread, trio.to_thread.run_sync = trio.to_thread.run_sync, _here  # type: ignore[assignment]
     batch, primary.CLEAN_BATCH = primary.CLEAN_BATCH, 0  # there are but 12 extents
     interval, primary.CLEAN_INTERVAL = primary.CLEAN_INTERVAL, 0.5
-    share, ahead.GROUP_SHARE = ahead.GROUP_SHARE, 3 if seed % 2 else ahead.GROUP_SHARE  # 4 of them marked at a time
+    share, smallest = ahead.GROUP_SHARE, ahead.SMALLEST
+    if seed % 2:
+        ahead.GROUP_SHARE, ahead.SMALLEST = 3, 0  # 4 of them are marked at a time
     try:
         trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         alone.random_id.__globals__["secrets"] = secrets
         trio.to_thread.run_sync = in_thread
         primary.CLEAN_BATCH, primary.CLEAN_INTERVAL = batch, interval
-        ahead.GROUP_SHARE = share
+        ahead.GROUP_SHARE, ahead.SMALLEST = share, smallest
