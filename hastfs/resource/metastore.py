@@ -129,7 +129,8 @@ class Metastore:
                         break  # the disk refuses: the next request that needs the map tries again
         finally:
             self._ended = True
-            _answer(self._waiting, errno.EIO)
+            waiting, self._waiting = self._waiting, []
+            _answer(waiting, errno.EIO)
 
     async def write_cleaned(self) -> None:
         """Writes what `tidy` would, now (at an orderly stop). Raises ComponentError."""

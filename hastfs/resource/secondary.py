@@ -210,19 +210,17 @@ class Secondary:
         # The original gives a reply to the first of its requests with that number, whatever the reply is to.
         while request.seq in self._unanswered:
             await self._one_answered()
-        if self._map_is_ours and not self._is_only_copy and not self._refusal(request):
+        if self._is_refused(request):
+            return
+        if self._map_is_ours and not self._is_only_copy:
             await self._forget_map()
-        if request.command is Command.FLUSH:
-            await self._all_changed()
-        if not self._handle_at_once(request):
+        if request.command is Command.STATE:
             self._unanswered.add(request.seq)
             await self._set_state(request)
-
-    def _refusal(self, request: Request) -> int:
-        """0 or an errno. Raises ProtocolError for what a link of this version cannot bring."""
-        if request.command is Command.STATE and self._version < STATE_SINCE:
-            raise ProtocolError(f"STATE request over a link of version {self._version}")
-        return validate_request(request, self._datasize, MAX_REQUEST)
+            return
+        if request.command is Command.FLUSH:
+            await self._all_changed()
+        self._start(request)
 
     def _handle_at_once(self, request: Request) -> bool:
         """Does it, unless something has to be waited for first."""
@@ -231,14 +229,32 @@ class Secondary:
             return True
         if request.seq in self._unanswered:
             return False
-        error = self._refusal(request)
-        if error:
-            self._refuse(request, error)
+        if self._is_refused(request):
             return True
         if self._map_is_ours and not self._is_only_copy:
             return False
         if command is Command.STATE or (command is Command.FLUSH and self._changing):
             return False
+        self._start(request)
+        return True
+
+    def _is_refused(self, request: Request) -> bool:
+        """Whether it asks for the impossible, and was told so. Raises ProtocolError if no link of this version may."""
+        if request.command is Command.STATE and self._version < STATE_SINCE:
+            raise ProtocolError(f"STATE request over a link of version {self._version}")
+        error = validate_request(request, self._datasize, MAX_REQUEST)
+        if not error:
+            return False
+        self._log_refusal(request)
+        self._unanswered.add(request.seq)
+        if request.memsync:
+            self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
+        self._reply(request.seq, error)
+        return True
+
+    def _start(self, request: Request) -> None:
+        """It is answered when it is done."""
+        command = request.command
         self._unanswered.add(request.seq)
         if command is Command.WRITE:
             self._write(request)
@@ -248,14 +264,6 @@ class Secondary:
             self._read(request)
         else:
             self._delete(request)
-        return True
-
-    def _refuse(self, request: Request, error: int) -> None:
-        self._log_refusal(request)
-        self._unanswered.add(request.seq)
-        if request.memsync:
-            self._put(encode_reply(request.seq, received=True))  # the original ends if it gets but one answer
-        self._reply(request.seq, error)
 
     def changed(self, request: Request, error: int) -> None:
         """A write or discard is done."""

@@ -33,7 +33,6 @@ class Write:
     _legs = 0
     _local_error = 0
     _remote_error = 0
-    _may_be_early = False  # whether it may be acknowledged before the other node has done it
     _received = False
     _acknowledged = False
     _part: Buffer | None = None  # what `_data` was before it was completed to whole sectors
@@ -140,7 +139,6 @@ class Write:
             self._legs = 1
         else:
             self._legs = 1 if replica.detached else 2
-            self._may_be_early = replica.replication is not Replication.FULLSYNC
             self._send(link)
             if self._late:
                 link.submit_soon()
@@ -179,8 +177,8 @@ class Write:
             self._count_error()
         if not self._legs:
             self._both_done()
-        elif self._may_be_early and not error:
-            self._acknowledge_early()
+        elif not error and self._may_acknowledge_early():
+            self._acknowledge(0)
 
     def _count_error(self) -> None:
         if self._data is None:
@@ -190,8 +188,8 @@ class Write:
 
     def _remote_received(self) -> None:
         self._received = True
-        if self._legs < 2 and not self._local_error:
-            self._acknowledge_early()
+        if self._legs < 2 and not self._local_error and self._may_acknowledge_early():
+            self._acknowledge(0)
 
     def _remote_done(self, error: int) -> None:
         self._remote_error = error
@@ -201,13 +199,14 @@ class Write:
 
     # -- steps 4 and 5 ---------------------------------------------------------------------------------------------
 
-    def _acknowledge_early(self) -> None:
+    def _may_acknowledge_early(self) -> bool:
         """The local copy is written, the other node's reply is still to come: does the mode ask for no more?"""
         replica, link = self._replica, self._link
+        if replica.replication is Replication.FULLSYNC:
+            return False
         if replica.stale or replica.detaching or link is None or link.unanswered > MAX_UNANSWERED:
-            return
-        if replica.replication is Replication.ASYNC or (replica.replication is Replication.MEMSYNC and self._received):
-            self._acknowledge(0)
+            return False
+        return replica.replication is Replication.ASYNC or self._received
 
     def _both_done(self) -> None:
         """Nearly always both have it, over the link that there still is, and no more is to be said."""

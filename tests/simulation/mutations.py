@@ -313,7 +313,7 @@ MUTATIONS = {
     "the secondary does not hear that it is behind": Mutation(Link, "state", _without_saying_so),
     "the secondary does not hear what it is": Mutation(Link, "state", _state_not_sent),
     "half of a copy is served": Mutation(Replica, "__init__", _never_stale),
-    "reads of half of a copy": Mutation(Read, "_good_copy_is_remote", lambda _: lambda self: False),
+    "reads of half of a copy": Mutation(Read, "_good_copy_is_remote", lambda _: lambda self: self._replica.detached),
     "held requests dropped": Mutation(Replica, "_reissue_held", _drop_held),
     **{name: Mutation(*mistake) for name, mistake in DETACH_MUTATIONS.items()},
 }

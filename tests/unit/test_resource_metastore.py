@@ -98,6 +98,8 @@ async def test_nobody_waits_for_a_writer_that_has_ended(autojump_clock: MockCloc
         store.activemap.begin_write(5, 5)
         store.when_mapped(answers.append)
         assert answers == [0, errno.EIO, errno.EIO]
+        await store.write_cleaned()
+        assert answers == [0, errno.EIO, errno.EIO], "each is told once"
 
 
 async def test_the_end_of_both_the_writer_and_who_waits_for_it_is_no_refusal_of_the_disk(
