@@ -16,12 +16,20 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.fio import ROWS
-from benchmarks.parts import io
+from benchmarks.parts import activemap, cost, databases, failover, io, many, resync, startup, trouble
 from benchmarks.plan import PLACES, Plan, Report
 from benchmarks.table import Figure
 
 PARTS: dict[str, Callable[[Plan], list[Report]]] = {
     "io": io.measure,
+    "databases": databases.measure,
+    "resync": resync.measure,
+    "map": activemap.measure,
+    "failover": failover.measure,
+    "startup": startup.measure,
+    "many": many.measure,
+    "cost": cost.measure,
+    "trouble": trouble.measure,
 }
 
 

@@ -60,21 +60,25 @@ class Measured:
     operations: int
 
 
-def measure(target: str | Path, row: Row, seconds: float, size: int | None = None) -> Measured:
-    """Direct I/O by libaio on a file or device; `size` in bytes: only its beginning. BenchmarkError if fio fails."""
-    return result(run(*command(target, row, seconds, size), timeout=seconds + 60), row)
+def measure(target: str | Path, row: Row, seconds: float) -> Measured:
+    """Direct I/O by libaio on a file or device. Raises BenchmarkError if fio fails."""
+    return result(run(*_command(target, row, "--time_based", f"--runtime={seconds:g}"), timeout=seconds + 60), row)
+
+
+def count(target: str | Path, row: Row, operations: int) -> Measured:
+    """As `measure`, for so many operations."""
+    return result(run(*_command(target, row, f"--number_ios={operations}")), row)
 
 
 def start(target: str | Path, row: Row, seconds: float) -> subprocess.Popen[str]:
     """As `measure`, meanwhile; for `result` of what it prints."""
-    argv = [str(word) for word in command(target, row, seconds)]
+    argv = [str(word) for word in _command(target, row, "--time_based", f"--runtime={seconds:g}")]
     return subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
 
 
-def command(target: str | Path, row: Row, seconds: float, size: int | None = None) -> list[str | Path]:
-    limits = [f"--size={size}"] if size else []
+def _command(target: str | Path, row: Row, *limits: str) -> list[str | Path]:
     return [
         "fio",
         "--name=bench",
@@ -82,15 +86,13 @@ def command(target: str | Path, row: Row, seconds: float, size: int | None = Non
         "--ioengine=libaio",
         "--direct=1",
         "--thread",
-        "--time_based",
-        f"--runtime={seconds:g}",
+        *limits,
         "--randrepeat=0",  # else every run writes the very same blocks
         "--norandommap",
         "--invalidate=0",
         "--allow_file_create=0",
         "--percentile_list=99:99.9",
         "--output-format=json",
-        *limits,
         *row.options,
     ]
 

@@ -223,3 +223,8 @@ def sync_time(directory: Path) -> float:
 def is_mounted(path: Path) -> bool:
     """Also if its server is dead."""
     return any(line.split(" ")[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def listens(port: int) -> bool:
+    """On an IPv4 address. Without connecting: a server may serve one client only."""
+    return f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text()

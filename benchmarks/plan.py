@@ -53,4 +53,5 @@ class Report:
 def scratch(place: str) -> Iterator[Path]:
     """An empty directory on tmpfs or the disk, gone afterwards. Its name is short: it has UNIX sockets."""
     with tempfile.TemporaryDirectory(prefix="hb-", dir=PLACES[place], ignore_cleanup_errors=True) as path:
+        Path(path).chmod(0o711)  # PostgreSQL is not root
         yield Path(path)

@@ -33,6 +33,8 @@ class Node:
         self.config = self.root / "hast.conf"
         self.control = self.root / "hastctl"
         self.pid = 0
+        self._hook = self.root / "hook"
+        self._events = self.root / "events"
 
     def component(self, resource: str = RESOURCE) -> Path:
         return self.root / resource
@@ -57,8 +59,20 @@ class Node:
         )
         self.config.write_text(
             f"control {self.control}\npidfile {self.root}/hastd.pid\nlisten tcp4://127.0.0.1:{self.port}\n"
-            f"mountdir {self.root}/run\nreplication {replication}\ntimeout {timeout}\n{blocks}"
+            f"mountdir {self.root}/run\nreplication {replication}\ntimeout {timeout}\nexec {self._hook}\n{blocks}"
         )
+        self._hook.write_text(f'#!/bin/sh\necho "$1 $2 $(date +%s.%N)" >>{self._events}\n')
+        self._hook.chmod(0o755)
+
+    def events(self, name: str, resource: str = RESOURCE) -> list[float]:
+        """When (time.time) the hook was called so, oldest first."""
+        lines = self._events.read_text().splitlines() if self._events.exists() else []
+        return [float(line.split()[2]) for line in lines if line.split()[:2] == [name, resource]]
+
+    def wait_event(self, name: str, before: int, within: float = 300) -> float:
+        """For one more than there were `before`; returns when it was."""
+        machine.wait_until(lambda: len(self.events(name)) > before, f"the hook is called with {name}", within)
+        return self.events(name)[-1]
 
     def hastctl(self, command: str, *arguments: str) -> str:
         """The real program, with all that starting it takes."""
@@ -135,7 +149,7 @@ class Node:
 
 
 class Pair:
-    """Nodes a (primary) and b on this machine. `between`: the port that a connects to, if it is not b's own."""
+    """Nodes a (primary) and b on this machine."""
 
     def __init__(
         self,
@@ -144,16 +158,10 @@ class Pair:
         resources: Sequence[str] = (RESOURCE,),
         *,
         device: bool = False,
-        between: int | None = None,
     ) -> None:
         self.a = Node(root, "a", resources)
         self.b = Node(root, "b", resources)
-        self._options = (replication, device)
-        self.configure(between)
-
-    def configure(self, between: int | None = None) -> None:
-        replication, device = self._options
-        self.a.configure(f"tcp4://127.0.0.1:{between or self.b.port}", replication, device=device)
+        self.a.configure(f"tcp4://127.0.0.1:{self.b.port}", replication, device=device)
         self.b.configure(f"tcp4://127.0.0.1:{self.a.port}", replication, device=device)
 
     @property

@@ -26,7 +26,7 @@ def qemu(root: Path, size: int) -> Iterator[System]:
         server = stack.enter_context(
             machine.process("nbdkit", "-f", "-i", "127.0.0.1", "-p", str(port), "file", remote, log=root / "nbdkit.log")
         )
-        machine.wait_until(lambda: _listens(port), "nbdkit listens")
+        machine.wait_until(lambda: machine.listens(port), "nbdkit listens")
         argv = (
             "qemu-storage-daemon",
             *("--blockdev", f"driver=file,node-name=f,filename={local}"),
@@ -41,9 +41,3 @@ def qemu(root: Path, size: int) -> Iterator[System]:
         daemon = stack.enter_context(machine.process(*argv, log=root / "qemu.log"))
         machine.wait_until(lambda: image.stat().st_size == size, "QEMU exports the image")
         yield System("qemu", image, {"primary": daemon, "secondary": server})
-
-
-def _listens(port: int) -> bool:
-    """Without connecting: nbdkit would log it."""
-    wanted = f":{port:04X} 00000000:0000 0A"
-    return wanted in Path("/proc/net/tcp").read_text()
