@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import random
 import socket
 import sys
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks import fio, machine
+from benchmarks import machine
 from benchmarks.machine import GIB, MIB
 from benchmarks.plan import Plan, Report, scratch
-from benchmarks.systems.hast import PROJECT, Pair
+from benchmarks.systems.hast import PROJECT, SYNC_BEGINS, SYNC_ENDS, Pair
 from benchmarks.table import Figure, Verdict, markdown, ratio
 from hastfs.model import Role
 
-_ROW = fio.ROWS["4k write d1"]
+
+class Application:
+    """Writes 4 KiB at random places, one at a time, by direct I/O. fio takes longer to start than a resync."""
+
+    def __init__(self, image: Path) -> None:
+        self._image = image
+        self._over = threading.Event()
+        self.rate = 0.0
+        """Writes a second, once it is over."""
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._write)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _write(self) -> None:
+        descriptor = os.open(self._image, os.O_RDWR | os.O_DIRECT)
+        try:
+            page = mmap.mmap(-1, 4096)  # aligned, as O_DIRECT wants it
+            page.write(random.Random(1).randbytes(4096))
+            pages = os.fstat(descriptor).st_size // 4096
+            count, start = 0, time.perf_counter()
+            while not self._over.is_set():
+                os.pwrite(descriptor, page, random.randrange(pages) * 4096)
+                count += 1
+            self.rate = count / (time.perf_counter() - start)
+        finally:
+            os.close(descriptor)
 
 
 def measure(plan: Plan) -> list[Report]:
@@ -37,12 +72,14 @@ def _throughput(place: str, plan: Plan) -> Report:
         with pair.running():
             for turn in range(plan.rounds):
                 plan.say(f"{report.title}: round {turn + 1}")
-                taken["hastfs"].append(diverge_and_resync(pair, plan.size, turn))
+                taken["hastfs"].append(_resync(pair, plan.size, turn))
                 taken["nbdcopy"].append(_nbdcopy(root, plan.size))
                 taken["tcp"].append(_tcp(root, plan.size))
-                alone = fio.measure(pair.a.image(), _ROW, plan.seconds).rate
+                application = Application(pair.a.image())
+                with application.running():
+                    time.sleep(plan.seconds)
                 rate, beside = _with_application(pair, plan, turn)
-                taken["loss"].append(100 * (1 - ratio(beside, alone)))
+                taken["loss"].append(100 * (1 - ratio(beside, application.rate)))
                 taken["hastfs, application beside"].append(rate)
     figures = {name: Figure.of(samples) for name, samples in taken.items()}
     report.raw = dict(taken)
@@ -68,26 +105,25 @@ def diverge(pair: Pair, seed: int) -> None:
         os.fsync(image.fileno())
 
 
-def diverge_and_resync(pair: Pair, size: int, seed: int) -> float:
-    """MiB a second of the resync."""
+def _resync(pair: Pair, size: int, seed: int) -> float:
+    """MiB a second."""
     diverge(pair, seed)
-    done = len(pair.a.events("syncdone"))
+    begins, ends = pair.a.said(SYNC_BEGINS), pair.a.said(SYNC_ENDS)
     pair.b.role(Role.SECONDARY)
-    took = pair.a.wait_event("syncdone", done) - pair.a.events("syncstart")[-1]
-    return size / MIB / took
+    began = pair.a.wait_said(SYNC_BEGINS, begins)
+    return size / MIB / (pair.a.wait_said(SYNC_ENDS, ends) - began)
 
 
 def _with_application(pair: Pair, plan: Plan, seed: int) -> tuple[float, float]:
-    """MiB a second of the resync, and the application's rate. It may be there for a moment longer than the resync."""
-    diverge(pair, seed + 1000)
-    started, done = len(pair.a.events("syncstart")), len(pair.a.events("syncdone"))
+    """MiB a second of the resync, and the application's rate meanwhile."""
+    diverge(pair, seed)
+    begins, ends = pair.a.said(SYNC_BEGINS), pair.a.said(SYNC_ENDS)
+    application = Application(pair.a.image())
     pair.b.role(Role.SECONDARY)
-    begin = pair.a.wait_event("syncstart", started)
-    rates = []
-    while len(pair.a.events("syncdone")) == done:
-        rates.append(fio.measure(pair.a.image(), _ROW, min(plan.seconds, 0.5)).rate)
-    took = pair.a.wait_event("syncdone", done) - begin
-    return plan.size / MIB / took, Figure.of(rates[:-1] or rates).median
+    began = pair.a.wait_said(SYNC_BEGINS, begins)
+    with application.running():
+        took = pair.a.wait_said(SYNC_ENDS, ends) - began
+    return plan.size / MIB / took, application.rate
 
 
 def _nbdcopy(root: Path, size: int) -> float:
@@ -142,10 +178,11 @@ def _empty(plan: Plan) -> Report:
             with pair.a.image().open("r+b", buffering=0) as image:
                 image.write(bytes(range(256)) * 16)  # alone: from now on the other node misses something
                 os.fsync(image.fileno())
+            start = time.monotonic()
             pair.b.role(Role.SECONDARY)
-            took = pair.a.wait_event("syncdone", 0) - pair.a.events("syncstart")[-1]
+            took = pair.a.wait_said(SYNC_ENDS, 0) - start
     report.raw["seconds"] = took
-    report.blocks.append(f"100 GiB: {took:.2f} s.")
+    report.blocks.append(f"100 GiB: {took:.2f} s, connecting included.")
     return report
 
 

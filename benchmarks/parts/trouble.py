@@ -17,7 +17,7 @@ from benchmarks.fio import ROWS, Measured
 from benchmarks.machine import GIB, MIB
 from benchmarks.parts.resync import diverge
 from benchmarks.plan import Plan, Report, scratch
-from benchmarks.systems.hast import RESOURCE, Pair
+from benchmarks.systems.hast import RESOURCE, SYNC_BEGINS, SYNC_ENDS, Pair
 from benchmarks.table import markdown, number
 from hastfs.model import Role
 
@@ -83,11 +83,11 @@ def _over_100_gib(root: Path, plan: Plan, found: dict[str, dict[str, list[Measur
 def _resync(pair: Pair) -> Iterator[None]:
     """It may be over before the measurement is."""
     diverge(pair, os.getpid())
-    started, done = len(pair.a.events("syncstart")), len(pair.a.events("syncdone"))
+    begins, ends = pair.a.said(SYNC_BEGINS), pair.a.said(SYNC_ENDS)
     pair.b.role(Role.SECONDARY)
-    pair.a.wait_event("syncstart", started)
+    pair.a.wait_said(SYNC_BEGINS, begins)
     yield
-    pair.a.wait_event("syncdone", done)
+    pair.a.wait_said(SYNC_ENDS, ends)
 
 
 @contextlib.contextmanager

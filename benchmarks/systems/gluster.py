@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,16 +35,16 @@ def gluster(root: Path, size: int) -> Iterator[System]:
             "volume management\n    type mgmt/glusterd\n"
             f"    option working-directory {state}\n    option run-directory {state}\n"
             "    option transport-type socket\n"
-            "    option transport.socket.bind-address 127.0.0.2\n    option transport.socket.listen-port 24007\n"
+            "    option transport.socket.listen-port 24007\n"
             "end-volume\n"
         )
         stack.enter_context(
-            machine.process("glusterd", "-N", "-f", volfile, "-l", root / "glusterd.log", log=root / "log")
+            machine.process(
+                "glusterd", "-N", "-f", volfile, "-l", root / "glusterd.log", "-p", root / "pid", log=root / "log"
+            )
         )
         stack.callback(_end_bricks, root)
-        machine.wait_until(
-            lambda: "Version" in _ask("pool", "list") or "localhost" in _ask("pool", "list"), "glusterd answers"
-        )
+        machine.wait_until(lambda: "localhost" in _ask("pool", "list"), "glusterd answers")
         _command("volume", "create", volume, "replica", "2", *(f"{_HOST}:{brick}" for brick in bricks), "force")
         for name, value in _OPTIONS.items():
             _command("volume", "set", volume, name, value)
@@ -57,12 +58,16 @@ def gluster(root: Path, size: int) -> Iterator[System]:
 
 
 def _command(*words: str) -> str:
-    return machine.run("gluster", "--mode=script", f"--remote-host={_HOST}", *words)
+    return machine.run("gluster", "--mode=script", *words)
 
 
 def _ask(*words: str) -> str:
-    return machine.run("gluster", "--mode=script", f"--remote-host={_HOST}", *words, check=False)
+    return machine.run("gluster", "--mode=script", *words, check=False)
 
 
 def _end_bricks(root: Path) -> None:
-    machine.run("pkill", "-f", f"gluster.*{root}/", check=False)
+    """Those that a failed stop has left: the processes that name our directory."""
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError):
+            if f"{root}/".encode() in Path(f"/proc/{entry}/cmdline").read_bytes():
+                os.kill(int(entry), signal.SIGKILL)

@@ -6,6 +6,7 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from hastfs.protocol.control import ControlCommand, Request, ResourceStatus
 
 PROJECT = Path(__file__).resolve().parents[2]
 RESOURCE = "bench"
+SYNC_BEGINS, SYNC_ENDS = "Synchronization started", "Nodes are in sync"
+"""What the primary's log says."""
 
 
 class Node:
@@ -33,8 +36,6 @@ class Node:
         self.config = self.root / "hast.conf"
         self.control = self.root / "hastctl"
         self.pid = 0
-        self._hook = self.root / "hook"
-        self._events = self.root / "events"
 
     def component(self, resource: str = RESOURCE) -> Path:
         return self.root / resource
@@ -59,20 +60,17 @@ class Node:
         )
         self.config.write_text(
             f"control {self.control}\npidfile {self.root}/hastd.pid\nlisten tcp4://127.0.0.1:{self.port}\n"
-            f"mountdir {self.root}/run\nreplication {replication}\ntimeout {timeout}\nexec {self._hook}\n{blocks}"
+            f"mountdir {self.root}/run\nreplication {replication}\ntimeout {timeout}\n{blocks}"
         )
-        self._hook.write_text(f'#!/bin/sh\necho "$1 $2 $(date +%s.%N)" >>{self._events}\n')
-        self._hook.chmod(0o755)
 
-    def events(self, name: str, resource: str = RESOURCE) -> list[float]:
-        """When (time.time) the hook was called so, oldest first."""
-        lines = self._events.read_text().splitlines() if self._events.exists() else []
-        return [float(line.split()[2]) for line in lines if line.split()[:2] == [name, resource]]
+    def said(self, words: str) -> int:
+        """How often the log has these words. A hook would tell as well, but after a process has been started."""
+        return (self.root / "log").read_text().count(words)
 
-    def wait_event(self, name: str, before: int, within: float = 300) -> float:
-        """For one more than there were `before`; returns when it was."""
-        machine.wait_until(lambda: len(self.events(name)) > before, f"the hook is called with {name}", within)
-        return self.events(name)[-1]
+    def wait_said(self, words: str, before: int, within: float = 300) -> float:
+        """Until they were said once more than `before`; returns the time (time.monotonic)."""
+        machine.wait_until(lambda: self.said(words) > before, f"hastd says {words!r}", within, interval=0.001)
+        return time.monotonic()
 
     def hastctl(self, command: str, *arguments: str) -> str:
         """The real program, with all that starting it takes."""
