@@ -1,0 +1,1 @@
+"""How fast HastFS is, beside what else a user could take: `benchmarks/run.sh`."""
