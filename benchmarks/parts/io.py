@@ -6,6 +6,7 @@ In each round every row visits all systems, one after the other, so that noise t
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections import defaultdict
 from dataclasses import asdict
@@ -127,6 +128,7 @@ def _rounds(targets: dict[str, str], rows: list[Row], plan: Plan, report: Report
         for row in rows:
             plan.say(f"{report.title}: round {turn + 1}, {row.name}")
             for target, path in targets.items():
+                os.sync()  # what the one before left in caches is not to be this one's burden
                 try:
                     results[target][row.name].append(fio.measure(path, row, plan.seconds))
                 except BenchmarkError as error:
