@@ -202,6 +202,15 @@ def _without_lock(_: object) -> Change:
     return locked
 
 
+def _read_locally(original: Callable[[Read], bool]) -> Callable[[Read], bool]:
+    """Only while linked: without the other node, a local read that fails would be tried again without end."""
+
+    def good_copy_is_remote(self: Read) -> bool:
+        return original(self) and (self._replica.detached or self._replica.link is None)
+
+    return good_copy_is_remote
+
+
 def _count_failed_copies(original: Change) -> Change:
     async def copy_extent(self: Synchronizer, extent: int) -> bool:
         await original(self, extent)
@@ -313,7 +322,7 @@ MUTATIONS = {
     "the secondary does not hear that it is behind": Mutation(Link, "state", _without_saying_so),
     "the secondary does not hear what it is": Mutation(Link, "state", _state_not_sent),
     "half of a copy is served": Mutation(Replica, "__init__", _never_stale),
-    "reads of half of a copy": Mutation(Read, "_good_copy_is_remote", lambda _: lambda self: self._replica.detached),
+    "reads of half of a copy": Mutation(Read, "_good_copy_is_remote", _read_locally),
     "held requests dropped": Mutation(Replica, "_reissue_held", _drop_held),
     **{name: Mutation(*mistake) for name, mistake in DETACH_MUTATIONS.items()},
 }
