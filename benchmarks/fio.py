@@ -62,7 +62,9 @@ class Measured:
 
 def measure(target: str | Path, row: Row, seconds: float) -> Measured:
     """Direct I/O by libaio on a file or device. Raises BenchmarkError if fio fails."""
-    return result(run(*_command(target, row, "--time_based", f"--runtime={seconds:g}"), timeout=seconds + 60), row)
+    return result(
+        run(*_command(target, row, "--time_based", f"--runtime={round(seconds * 1000)}ms"), timeout=seconds + 60), row
+    )
 
 
 def count(target: str | Path, row: Row, operations: int) -> Measured:
@@ -72,7 +74,7 @@ def count(target: str | Path, row: Row, operations: int) -> Measured:
 
 def start(target: str | Path, row: Row, seconds: float) -> subprocess.Popen[str]:
     """As `measure`, meanwhile; for `result` of what it prints."""
-    argv = [str(word) for word in _command(target, row, "--time_based", f"--runtime={seconds:g}")]
+    argv = [str(word) for word in _command(target, row, "--time_based", f"--runtime={round(seconds * 1000)}ms")]
     return subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

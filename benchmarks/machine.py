@@ -134,7 +134,7 @@ def loop_device(image: Path) -> Iterator[str]:
 def ext4(device: str, at: Path) -> Iterator[Path]:
     """A fresh ext4 on the device, mounted; nothing is initialised in the background while we measure.
 
-    mkfs must not rely on discards and zeroing by the device: through QEMU's FUSE export the old data stays.
+    Where the device mixes up data (see `systems/qemu.py`), this fails, or what uses the file system does.
     """
     run("mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", device)
     at.mkdir(exist_ok=True)

@@ -39,7 +39,7 @@ def _measure_on(place: str, plan: Plan) -> Report:
                     found[name]["sqlite"].append(_sqlite(at, plan.seconds))
                     for what, rate in _pgbench(at, plan.seconds).items():
                         found[name][what].append(rate)
-            except BenchmarkError as error:
+            except (BenchmarkError, OSError, sqlite3.Error) as error:
                 report.blocks.append(f"{name}: {error}")
                 plan.say(report.blocks[-1])
     report.raw = {name: dict(of) for name, of in found.items()}
