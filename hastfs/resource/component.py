@@ -289,7 +289,12 @@ class FileComponent:
 
 
 def _is_in_memory(fd: int) -> bool:
-    """Whether the file is on a tmpfs, which refuses RWF_NOWAIT and never waits (but for swap)."""
+    """Whether it is a file on a tmpfs, which refuses RWF_NOWAIT and never waits (but for swap).
+
+    A block device is not: that the file system with its node in it, /dev, is a kind of tmpfs says nothing about it.
+    """
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False
     answer = ctypes.create_string_buffer(256)  # struct statfs is 120 bytes; its first member is f_type
     return _libc.fstatfs(fd, answer) == 0 and ctypes.c_long.from_buffer(answer).value == _TMPFS_MAGIC
 

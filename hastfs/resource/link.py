@@ -371,7 +371,7 @@ class Link:
         if command is Command.READ:
             self._outstanding[seq] = request  # it is told with all others
             raise ProtocolError(f"0 bytes in reply to a READ of {length}")
-        if since > self._latest_answered:
+        if since > self._latest_answered:  # noqa: PLR1730 - a call would cost more
             self._latest_answered = since
         self.unanswered -= cost
         if self._receipts:

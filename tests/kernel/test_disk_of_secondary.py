@@ -120,7 +120,7 @@ def test_a_secondary_that_cannot_record_its_gap_ends_the_link(pair: Pair, disk: 
     disk.fail("flush", times=2)
     write(pair.a, at=8 * MIB, megabytes=4)
     pair.a.until_event("disconnect")
-    assert "Unable to write metadata" in pair.b.log.read_text()
+    pair.b.until(lambda: "Unable to write metadata" in pair.b.log.read_text(), "it says why", timeout=10)
     assert_healed(pair, synced_before=synced)
 
 

@@ -122,6 +122,7 @@ def test_both_nodes_are_upgraded_under_load_and_applications_see_a_pause(
     assert max(pauses["a"] + pauses["b"]) < LONGEST_PAUSE
     files.check_structure()
     assert pair.a.count("role") == 1, "nobody heard of a change of role"
+    pair.a.until(lambda: pair.a.dirty() == 0, "what the other node missed is copied", timeout=60)
     pair.rest()
     pair.assert_equal()
     assert machine.mounts_below(pair.root) == []
