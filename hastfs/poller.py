@@ -91,7 +91,7 @@ class _Poller:
                     break
                 os.sched_yield()
                 if clock() - now > _OTHERS_TURN:
-                    break
+                    until = now  # no more, unless they had something for us
             if self.attention or now >= turn:
                 self.attention = False
                 await trio.lowlevel.checkpoint()
