@@ -96,6 +96,7 @@ class Lane:
                 break
             except OSError as error:
                 if error.errno in (errno.ENODEV, errno.ECONNABORTED):
+                    self._volume.submit()  # what was taken before is not left half done
                     return None
                 if error.errno == errno.ENOENT:  # this request was given up in the moment it was read
                     continue

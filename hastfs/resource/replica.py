@@ -51,6 +51,12 @@ class Holdable(Protocol):
     def held_too_long(self) -> None: ...
 
 
+class Unwritten(Protocol):
+    """A write that waits for the end of its batch."""
+
+    def write_locally(self) -> None: ...
+
+
 class Replica:
     """The state that all who serve the resource share.
 
@@ -102,6 +108,8 @@ class Replica:
         self.writing_alone = 0
         """Writes and discards that were issued without a link and are not acknowledged."""
         self.sync_wanted = Wakeup()
+        self.unwritten: list[Unwritten] = []
+        """Writes of the present batch that are queued for the other node, and not yet begun here."""
         self._held: list[Holdable] = []
         self._holding = Wakeup()
         self._complain_again = 0.0
@@ -110,9 +118,13 @@ class Replica:
         self.failure: ComponentError | None = None
 
     def submit(self) -> None:
-        """What was queued for the other node is sent now."""
+        """What was queued for the other node is sent now, and only then written here: meanwhile it is written there."""
         if self.link is not None:
             self.link.submit()
+        if self.unwritten:
+            unwritten, self.unwritten = self.unwritten, []
+            for write in unwritten:
+                write.write_locally()
 
     def extents(self, offset: int, length: int) -> tuple[int, int]:
         """The first and the last extent of a range of bytes."""

@@ -142,10 +142,14 @@ class Write:
             self._send(link)
             if self._late:
                 link.submit_soon()
+            elif self._data is not None and not replica.detached:
+                replica.unwritten.append(self)  # both nodes write at the same time
+                return
         if not replica.detached:
-            self._write_locally()
+            self.write_locally()
 
-    def _write_locally(self) -> None:
+    def write_locally(self) -> None:
+        """The local half of step 3: of a write that came in a batch, when the batch is on its way to the other node."""
         replica = self._replica
         if self._data is None:
             length = self.end - self.start

@@ -44,6 +44,21 @@ async def test_the_map_is_durable_before_the_data(autojump_clock: MockClock) -> 
         assert BLOCK in b.disk.data
 
 
+async def test_a_batch_is_on_its_way_to_the_other_node_before_it_is_written_here(autojump_clock: MockClock) -> None:
+    async with pair() as (a, b):
+        await connected(a, b)
+        await a.write(0, b"old" + BLOCK[3:])  # its extent's bit is durable
+        assert a.primary is not None
+        answers: list[int] = []
+        a.primary.write(0, BLOCK, answers.append)
+        await trio.sleep(1)
+        assert BLOCK not in a.disk.data, "the batch is not over"
+        a.primary.submit()
+        await until(lambda: answers == [0])
+        assert BLOCK in a.disk.data
+        assert BLOCK in b.disk.data
+
+
 async def test_concurrent_writes_share_one_map_update(autojump_clock: MockClock) -> None:
     async with pair(size=4 << 20) as (a, b):
         await connected(a, b)
