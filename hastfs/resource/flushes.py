@@ -83,6 +83,9 @@ class Flush:
         if self._legs == 0:
             if self._local_error:
                 self._replica.rescue(self._replica.unable("flush", self._local_error), self._rescued)
+            elif self._link is not None:
+                # A write that was acknowledged before may have been refused there: then it is on record there first.
+                self._link.when_told(self._finish)
             else:
                 self._finish()
 

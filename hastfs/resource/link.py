@@ -94,6 +94,8 @@ class Link:
         self._ended = False
         self.told: tuple[Consistency, Generations] | None = None
         """What the secondary's data is, as it was told last or said itself; None: one of version 2 or less."""
+        self._telling = 0  # gaps that the secondary was told of and has not yet on record
+        self._wait_for_telling: list[Callable[[], None]] = []
         self.unanswered = 0
         """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
         self._warned = False
@@ -222,6 +224,26 @@ class Link:
             self.told = (consistency, generations)
         seq = self._register(Command.STATE, 0, done, None)
         self._put(replication.encode_state(seq, consistency, generations, detached=detached))
+
+    def tell_of_gap(self, generations: Generations) -> None:
+        """The secondary lacks something that it does not know of: it hears so, and `when_told` waits for its answer."""
+        self._telling += 1
+        self.state(Consistency.INCONSISTENT, generations, self._told_of_gap)
+
+    def when_told(self, done: Callable[[], None]) -> None:
+        """Calls `done` when the secondary has on record what `tell_of_gap` told it, or the link is lost."""
+        if self._telling:
+            self._wait_for_telling.append(done)
+        else:
+            done()
+
+    def _told_of_gap(self, error: int) -> None:
+        self._telling -= 1
+        self.state_answered(error)
+        if not self._telling:
+            waiting, self._wait_for_telling = self._wait_for_telling, []
+            for done in waiting:
+                done()
 
     def state_answered(self, error: int) -> None:
         """A `done` for `state`: a secondary that does not know what it is, is none."""

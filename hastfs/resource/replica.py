@@ -165,7 +165,7 @@ class Replica:
         if link is not None and not (self.stale or self.detaching) and link.told is not None:
             consistency, generations = link.told
             if consistency is Consistency.CONSISTENT:
-                link.state(Consistency.INCONSISTENT, generations, link.state_answered)
+                link.tell_of_gap(generations)
                 link.submit_soon()
         self.sync_wanted.set()
 

@@ -26,5 +26,7 @@ FAILING_SEEDS = {
     2044744: "no mistake: what was just being written was read as it was before",
     2049379: "no mistake: a component was made anew when word was on the way that it had caught up",
     2064055: "a write that could not be completed left an extent out of sync, and no resync came",
+    9203975: "a flush was acknowledged before the other node knew that it lacked what it had refused",
     1795387822493: "half a sector, read while alone, was completed with the link that came meanwhile",
+    1795394920951: "a flush was acknowledged before the other node knew that it lacked what it had refused",
 }

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 
 from hastfs.errors import DataError
 from hastfs.model import Consistency, Replication
+from hastfs.protocol.nv import NvType, encode_entry
 from tests.simulation.disk import Fault
 from tests.simulation.node import BLOCK, EXTENT, agreed, connected, in_sync, linked, pair, primary_out_of_date, until
 
@@ -398,3 +399,29 @@ async def test_what_a_write_leaves_behind_that_could_not_be_completed_is_copied_
         assert answers == [errno.EIO]
         await until(lambda: in_sync(a) and agreed(a, b), 60)
         assert a.disk.data[EXTENT : 2 * EXTENT] == BLOCK
+
+
+async def test_a_flush_waits_until_the_other_node_has_it_on_record_that_it_refused_a_write_before(
+    autojump_clock: MockClock,
+) -> None:
+    """Acknowledged early (async), garbled on its way: a power loss here must not leave one that looks whole."""
+    length = encode_entry("length", NvType.UINT64, 0)[:-8]
+
+    def garble(data: bytes) -> bytes | None:
+        at = data.index(length) + len(length)
+        return data[:at] + (0x7FFFFFFF).to_bytes(4, "little") + data[at + 4 :]
+
+    async with pair(replication=Replication.ASYNC) as (a, b):
+        await connected(a, b)
+        assert await a.write(0, BLOCK) == 0
+        assert await a.flush() == 0
+        assert a.out is not None
+        a.out.lie = garble
+        b.disk.latency["durable"] = 2.0
+        assert await a.write(0, NEW) == 0
+        assert await a.flush() == 0
+        assert linked(a)
+        assert b.disk.data[:EXTENT] == NEW or b.disk.stable_metadata.consistency is Consistency.INCONSISTENT
+        b.disk.latency.clear()
+        await until(lambda: in_sync(a) and agreed(a, b), 60)
+        assert b.disk.data == a.disk.data
