@@ -37,8 +37,12 @@ BATCH = 16
 """Requests per look at /dev/fuse: enough to share the price of a network send, few enough to let others run."""
 
 
-COPIED = 32 * 1024
-"""Bytes; the payload of a longer WRITE is left in the buffer it came in, a shorter one is copied out of it."""
+COPIED = 256 * 1024
+"""Bytes; the payload of a longer WRITE is left in the buffer it came in, a shorter one is copied out of it.
+
+A quarter of a buffer: what is left there takes at most four times its own length of memory, however many WRITEs a slow
+peer keeps waiting.
+"""
 
 SPARE = 4
 """Buffers of a MiB that are kept for the next burst of long WRITEs."""

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -220,6 +221,25 @@ def test_what_is_not_data_is_forwarded_byte_for_byte(bench: Bench) -> None:
     bench.lane.serve_batch()
     assert bench.forwarded == [request]
     bench.assert_silent()
+
+
+@pytest.mark.parametrize("length", [33 * 1024, 64 * 1024, 128 * 1024])
+def test_writes_that_are_held_cost_the_memory_of_their_data(bench: Bench, length: int) -> None:
+    """They came in buffers of a MiB, which a slow peer would keep one by one."""
+    kept: list[Buffer] = []
+    bench.volume.size = 1 << 20
+    lane = Lane(bench.device.fileno(), bench.volume, bench.forwarded.append)
+    bench.volume.write = lambda offset, data, done: kept.append(data)  # type: ignore[method-assign]
+    tracemalloc.start()
+    try:
+        for unique in range(2, 34):
+            bench.write(unique, 0, bytes(length))
+            lane.serve_batch()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(kept) == 32
+    assert held < 4 * 32 * length
 
 
 def test_an_interrupt_is_dropped(bench: Bench) -> None:
