@@ -16,6 +16,11 @@ HEADER = "Name\tStatus\t Role\t\tComponents"
 
 def run(options: Options, config: Config) -> int:
     resources = ask(options, config)
+    if options.json:
+        from hastfs.cli import plain  # noqa: PLC0415  # nobody else needs it
+
+        output.say(plain.document(map(plain.status, resources)))
+        return report_errors(resources)
     output.say("\n".join((HEADER, *(line(resource) for resource in resources))))
     return report_errors(resources)
 
@@ -23,7 +28,7 @@ def run(options: Options, config: Config) -> int:
 def ask(options: Options, config: Config) -> list[ResourceStatus]:
     """What hastd says of the resources in `options`."""
     with Client(config.control, ANSWER_WITHIN) as client:
-        return client.ask(Request(ControlCommand.STATUS, resources=options.names)).resources
+        return client.ask(Request(ControlCommand.STATUS, resources=options.names, details=options.json)).resources
 
 
 def line(resource: ResourceStatus) -> str:
