@@ -15,12 +15,18 @@ if [ $# -gt 0 ]; then
     exit
 fi
 
-# Those with real processes mostly wait, those without mostly compute: at the same time they take half as long.
-computing=$(mktemp)
-trap 'rm -f "$computing"' EXIT
-pytest -p no:cacheprovider tests/unit tests/property tests/simulation tests/fuzz >"$computing" 2>&1 &
+# In two lanes at the same time: those with real processes mostly wait, those without mostly compute. The second lane's
+# output comes when the first is over.
+second=$(mktemp)
+trap 'rm -f "$second"' EXIT
+{
+    failed=0
+    pytest -p no:cacheprovider tests/unit tests/property tests/simulation tests/fuzz || failed=$?
+    pytest -p no:cacheprovider --durations=10 tests/interop tests/powerloss || failed=$?
+    exit "$failed"
+} >"$second" 2>&1 &
 failed=0
-pytest tests/kernel tests/interop tests/powerloss || failed=$?
+pytest --durations=20 tests/kernel || failed=$?
 wait $! || failed=$?
-cat "$computing"
+cat "$second"
 exit "$failed"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hastfs.cli import options, output
-from hastfs.cli.options import Options, UsageShown
+from hastfs.cli.options import HelpShown, Options, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.errors import HastError
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = options.parse_hastctl(sys.argv[1:] if arguments is None else arguments)
         with output.log_shown():
             return _command(given.command)(given, files.load(given.config))
-    except UsageShown as error:
+    except (UsageShown, HelpShown) as error:
         return options.show(error)
     except HastError as error:
         output.error(str(error))

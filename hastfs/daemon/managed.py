@@ -18,6 +18,7 @@ from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
 from hastfs.daemon.workers import Worker
+from hastfs.details import Details
 from hastfs.errors import DataError, HastError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ResourceStatus
@@ -265,6 +266,17 @@ class ManagedResource:
         if worker is not None:
             await _ask(worker, answer)
         return answer
+
+    async def details(self, cells: int = 0) -> Details:
+        """All that there is to know, in bounded time; never raises. `cells`: parts of the map, if it is wanted."""
+        worker = self._worker()
+        if self.role is Role.INIT or self.config.remote is None:
+            connection = "none"
+        elif self._split_brain:
+            connection = "split-brain"
+        else:
+            connection = "connected" if worker is not None and worker.connected else "connecting"
+        return Details(self.role.word, connection)
 
     def _worker(self) -> Worker | None:
         if self._primary is not None:

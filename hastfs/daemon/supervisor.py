@@ -158,7 +158,14 @@ class Supervisor:
 
     async def status(self, request: Request) -> Reply:
         """Of all resources that are asked for, at the same time."""
-        return await self._for_each(request.resources, ManagedResource.status)
+
+        async def look(resource: ManagedResource) -> ResourceStatus:
+            status = await resource.status()
+            if request.details:
+                status.details = await resource.details(request.cells)
+            return status
+
+        return await self._for_each(request.resources, look)
 
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service. BusyError, with none of them touched, if one is in use: unless forced."""

@@ -26,6 +26,7 @@ from functools import partial
 import trio
 
 from hastfs.frontend import fuse_abi as abi
+from hastfs.model import MAX_REQUEST
 from hastfs.poller import poll
 from hastfs.volume import Buffer, Volume
 
@@ -36,6 +37,8 @@ _parse = abi.REQUEST.unpack_from
 BATCH = 16
 """Requests per look at /dev/fuse: enough to share the price of a network send, few enough to let others run."""
 
+BATCH_BYTES = MAX_REQUEST
+"""Of requests per look: what is long goes out at once, so that the other node writes it while the next is read here."""
 
 COPIED = 256 * 1024
 """Bytes; the payload of a longer WRITE is left in the buffer it came in, a shorter one is copied out of it.
@@ -91,9 +94,12 @@ class Lane:
         os.write(self._fd, abi.resend_notification())
 
     def serve_batch(self) -> int | None:
-        """Takes what is there, up to `BATCH` requests; returns how many, None when the file system is gone."""
-        served = 0
-        for _ in range(BATCH):
+        """Takes what is there, up to `BATCH` requests or a little over `BATCH_BYTES`; returns how many.
+
+        None: the file system is gone.
+        """
+        served = taken = 0
+        while served < BATCH and taken < BATCH_BYTES:
             try:
                 length = os.readv(self._fd, self._into)
             except BlockingIOError:
@@ -107,6 +113,7 @@ class Lane:
                 raise
             self._serve(length)
             served += 1
+            taken += length
         if served:
             self._volume.submit()
         return served

@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from hastfs.frontend import fuse_abi as abi
+from hastfs.frontend import lane as lane_module
 from hastfs.frontend.lane import BATCH, Lane
 from hastfs.volume import Buffer, Done, ReadDone
 
@@ -221,6 +222,15 @@ def test_what_is_not_data_is_forwarded_byte_for_byte(bench: Bench) -> None:
     bench.lane.serve_batch()
     assert bench.forwarded == [request]
     bench.assert_silent()
+
+
+def test_long_writes_are_submitted_before_all_are_taken(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane_module, "BATCH_BYTES", SIZE)
+    for unique in range(2, 5):
+        bench.write(unique, 0, bytes(SIZE * 2 // 3))
+    assert bench.lane.serve_batch() == 2
+    assert bench.volume.calls[-1] == "submit"
+    assert bench.lane.serve_batch() == 1
 
 
 @pytest.mark.parametrize("length", [33 * 1024, 64 * 1024, 128 * 1024])
