@@ -39,8 +39,8 @@ def _obey(arguments: Sequence[str]) -> int:
         output.say(_help(wanted.command))
         return wanted.exit_code
     with output.log_shown():
-        config = files.load(given.config) if options.COMMANDS[given.command].config else None
-        return _command(given.command)(given, config)
+        run = _command(given.command)
+        return run(given, files.load(given.config) if options.COMMANDS[given.command].config else None)
 
 
 def _help(command: str) -> str:

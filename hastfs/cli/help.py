@@ -182,8 +182,10 @@ PAGES: Final = {
         (("before the machine is switched off", "hastctl stop"),),
     ),
     "completion": Page(
-        "print the completion of commands, options and resources for a shell",
-        ("For bash, zsh or fish. Packages install these files; this is for installations without.",),
+        "print what a shell needs to complete command lines",
+        (
+            "For bash, zsh or fish: commands, options, roles, resources of hast.conf. Packages install these files; this is for installations without.",
+        ),
         (
             ("bash, for this shell", 'eval "$(hastctl completion bash)"'),
             ("zsh, in a directory of $fpath", "hastctl completion zsh > ~/.zfunc/_hastctl"),
