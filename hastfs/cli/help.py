@@ -184,8 +184,8 @@ PAGES: Final = {
     "completion": Page(
         "print what a shell needs to complete command lines",
         (
-            "For bash, zsh or fish: commands, options, roles, resources of hast.conf. Packages install these files; this "
-            "is for installations without.",
+            "For bash, zsh or fish: commands, options, roles, resources of hast.conf. Packages install these files; "
+            "this is for installations without.",
         ),
         (
             ("bash, for this shell", 'eval "$(hastctl completion bash)"'),
