@@ -56,6 +56,10 @@ missing_packages() {
             command -v fio >/dev/null || missing+=(fio)
             { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
             command -v nft >/dev/null || missing+=(nftables)
+            local tool
+            for tool in tmux zsh fish; do # a terminal for the monitor, shells for completion
+                command -v "$tool" >/dev/null || missing+=("$tool")
+            done
             ;;
     esac
     printf '%s\n' "${missing[@]}"

@@ -12,7 +12,7 @@ from hastfs.protocol.control import ResourceStatus
 
 
 def run(options: Options, config: Config) -> int:
-    resources = status.ask(options, config)
+    resources = status.ask(options, config, details=options.json)
     if options.json:
         output.say(plain.document(map(plain.listed, resources)))
     else:
