@@ -56,6 +56,11 @@ missing_packages() {
             command -v fio >/dev/null || missing+=(fio)
             { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
             command -v nft >/dev/null || missing+=(nftables)
+            command -v pg_createcluster >/dev/null || missing+=(postgresql)
+            command -v runc >/dev/null || missing+=(runc)
+            [ -x /bin/busybox ] || missing+=(busybox-static)
+            { command -v qemu-img && command -v qemu-io && command -v qemu-nbd; } >/dev/null || missing+=(qemu-utils)
+            command -v nbdcopy >/dev/null || missing+=(libnbd-bin)
             ;;
     esac
     printf '%s\n' "${missing[@]}"
@@ -66,7 +71,8 @@ install_packages() {
     command -v apt-get >/dev/null || fail "these packages are missing and there is no apt-get to install them: $*"
     say "installing $*"
     export DEBIAN_FRONTEND=noninteractive
-    local install=(apt-get install -y -q --no-install-recommends "$@")
+    # RUNLEVEL: what is installed here starts no services
+    local install=(env RUNLEVEL=1 apt-get install -y -q --no-install-recommends "$@")
     if ! "${install[@]}" </dev/null >/dev/null 2>&1; then # the package lists may be missing or too old
         apt-get update -q </dev/null >/dev/null || fail "apt-get update failed"
         "${install[@]}" </dev/null >&2 || fail "apt-get could not install: $*"
