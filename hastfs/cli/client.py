@@ -8,21 +8,13 @@ import socket
 import struct
 import time
 
-from hastfs.errors import HastError, ProtocolError, SystemFailure
+from hastfs.errors import ProtocolError, SystemFailure
+from hastfs.protocol.answer import refusal
 from hastfs.protocol.control import MAX_NV, Reply, Request
 from hastfs.protocol.frame import Frame, FrameReader
 
 _CREDENTIALS = struct.Struct("=3i")
 """struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)."""
-
-
-class DaemonError(HastError):
-    """hastd cannot carry the request out. Its number is the exit code where that is a sysexits one."""
-
-    def __init__(self, reply: Reply) -> None:
-        ours = reply.error >= os.EX_USAGE and reply.errmsg
-        super().__init__(reply.errmsg if ours else f"Error {reply.error} received from hastd.")
-        self.exit_code = reply.error if ours else os.EX_SOFTWARE
 
 
 class Client:
@@ -65,7 +57,7 @@ class Client:
         except (OSError, ProtocolError) as error:
             raise SystemFailure(f"No usable answer from hastd via {self._path}: {error}.") from error
         if reply.error:
-            raise DaemonError(reply)
+            raise refusal(reply)
         return reply
 
     def _receive(self) -> Frame:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 import trio
 
@@ -31,6 +32,9 @@ from hastfs.resource.provision import open_component, read_metadata
 _START_MARGIN = 8.0
 """Seconds beyond the resource's timeout to become primary: a peer that is primary may take that long to leave."""
 
+Tell: TypeAlias = Callable[[str, Event | None], None]
+"""Takes the name of a resource, and what happened to it."""
+
 
 class ManagedResource:
     """Has the role `init` until told otherwise. `run` must be running for everything else."""
@@ -42,8 +46,12 @@ class ManagedResource:
         hooks: Hooks,
         logs: LogSettings,
         make_export: Callable[[ResourceConfig], Export],
+        *,
+        tell: Tell = lambda _name, _event: None,
     ) -> None:
-        """`make_export`: what applications see of this resource, anew for each time it is primary."""
+        """`make_export`: what applications see of this resource, anew for each time it is primary. `tell`: called for
+        whatever happens, with the event if it has a name.
+        """
         self.changing = trio.Lock()
         """Held by whoever changes the role or the configuration."""
         self.config = config
@@ -52,6 +60,7 @@ class ManagedResource:
         self._around = Surroundings(config, launcher, logs, self._notify, self._log)
         self._hooks = hooks
         self._make_export = make_export
+        self._tell = tell
         self._split_brain = False
         self._connects = self._disconnects = 0
         self._last_in_sync: float | None = None  # as the present worker, or one before it, said last
@@ -235,6 +244,7 @@ class ManagedResource:
             self._resting = self._last_in_sync = None
             self._log.info("Role changed from %s to %s.", before.word, role.word)
             self._hooks.fire(self.config.exec, "role", self.config.name, before.word, role.word)
+            self._tell(self.config.name, None)
 
     def _notify(self, event: Event) -> None:
         self._count(event)
@@ -243,6 +253,7 @@ class ManagedResource:
         if event in (Event.CONNECT, Event.SPLIT_BRAIN):
             self._split_brain = event is Event.SPLIT_BRAIN
         self._hooks.fire(self.config.exec, event.value, self.config.name)
+        self._tell(self.config.name, event)
 
     def _count(self, event: Event) -> None:
         if event is Event.CONNECT:
