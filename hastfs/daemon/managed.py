@@ -20,6 +20,7 @@ from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
 from hastfs.daemon.workers import Worker
 from hastfs.details import Details
 from hastfs.errors import DataError, HastError, SystemFailure
+from hastfs.facts import about
 from hastfs.model import Role
 from hastfs.protocol.control import ResourceStatus
 from hastfs.resource.events import Event
@@ -125,6 +126,17 @@ class ManagedResource:
         if self._secondary is not None:
             await self._secondary.apply(before)
 
+    def log_as(self, settings: LogSettings) -> None:
+        """From now on, its workers too: the one that runs, and those to come."""
+        self._around.logs = settings
+        worker = self._worker()
+        if worker is not None:
+            worker.log_as(settings)
+
+    @property
+    def log_settings(self) -> LogSettings:
+        return self._around.logs
+
     # -- for another program in this process; `changing` is held by the one before ---------------------------------
 
     @asynccontextmanager
@@ -226,7 +238,8 @@ class ManagedResource:
         if role is not self.role:
             before, self.role = self.role, role
             self._split_brain = False
-            self._log.info("Role changed from %s to %s.", before.word, role.word)
+            told = about("role", **{"from": before.word, "to": role.word})
+            self._log.info("Role changed from %s to %s.", before.word, role.word, extra=told)
             self._hooks.fire(self.config.exec, "role", self.config.name, before.word, role.word)
 
     def _notify(self, event: Event) -> None:
