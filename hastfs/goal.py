@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import enum
+from enum import Enum
+from typing import TYPE_CHECKING
 
-from hastfs.details import Details
+if TYPE_CHECKING:
+    from hastfs.news import Facts, Picture
 
 
-class Goal(enum.Enum):
+class Goal(Enum):
     """The values are the words that users say."""
 
     PRIMARY = "primary"
@@ -18,26 +20,25 @@ class Goal(enum.Enum):
     DISCONNECTED = "disconnected"
     """There is no link to the other node: also with the role init, or without another node."""
     USABLE = "usable"
-    """Applications can use it: primary, with data to be used."""
+    """Applications can use it: it is primary, and somebody serves it."""
 
     @classmethod
     def words(cls) -> tuple[str, ...]:
         """In the order in which they are shown to users."""
         return tuple(goal.value for goal in cls)
 
-    def reached(self, details: Details) -> bool:
-        """Whether it is so, as far as this look tells."""
-        connected = details.connection == "connected"
+    def reached(self, facts: Facts) -> bool:
+        """Whether it is so of one resource."""
         match self:
             case Goal.PRIMARY | Goal.SECONDARY:
-                reached = bool(details.role == self.value)
+                return facts.get("role") == str(self.value)
             case Goal.CONNECTED:
-                reached = connected
+                return facts.get("connection") == "connected"
             case Goal.DISCONNECTED:
-                reached = not connected
-            case Goal.SYNCED:
-                equal = details.disk == details.peer_disk == "up-to-date"
-                reached = connected and equal and details.sync is None
-            case Goal.USABLE:
-                reached = details.role == "primary" and details.started is not None
-        return reached
+                return facts.get("connection") != "connected"
+            case Goal.SYNCED | Goal.USABLE:
+                return facts.get(str(self.value)) is True
+
+    def missing(self, picture: Picture) -> list[str]:
+        """The resources in the picture of which it is not so; they are in the order in which they were told."""
+        return [name for name, facts in picture.facts.items() if not self.reached(facts)]

@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ import trio
 
 from hastfs import __version__
 from hastfs.cli import options, output
-from hastfs.cli.options import DaemonOptions, UsageShown
+from hastfs.cli.options import DaemonOptions, HelpWanted, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.daemon import inheritance, jobs, leftovers, logs, privileges, program
@@ -35,17 +36,27 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code, in the foreground when the daemon has ended."""
     try:
-        given = options.parse_hastd(sys.argv[1:] if arguments is None else arguments)
-        if given.can_inherit is not None:
-            return _check(given, given.can_inherit)
-        if given.inherit is not None:
-            return _take_over(given, given.inherit)
-        return _start(given)
+        return _obey(sys.argv[1:] if arguments is None else arguments)
     except UsageShown as error:
         return options.show(error)
     except HastError as error:
         output.error(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+
+
+def _obey(arguments: Sequence[str]) -> int:
+    try:
+        given = options.parse_hastd(arguments)
+    except HelpWanted as wanted:
+        output.say(importlib.import_module("hastfs.cli.help").hastd_text())
+        return wanted.exit_code
+    if given.can_inherit is not None:
+        return _check(given, given.can_inherit)
+    if given.inherit is not None:
+        return _take_over(given, given.inherit)
+    return _start(given)
 
 
 def _start(given: DaemonOptions) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import getopt
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from hastfs.goal import Goal
 from hastfs.model import Role
 
 HASTD_USAGE = "hastd: [-dFh] [-c config] [-P pidfile]"
+HASTD_LETTERS: Final = "c:dFhP:"
 
 
 class Names(enum.Enum):
@@ -41,6 +43,8 @@ class CommandLine:
     usage: tuple[str, ...]
     """What the usage text says after the command, a line each."""
     names: Names
+    config: bool = True
+    """Whether the command needs hast.conf."""
 
 
 COMMANDS: Final = {
@@ -57,12 +61,21 @@ COMMANDS: Final = {
         Names.SOME,
     ),
     "list": CommandLine("dc:", ("json",), ("[-d] [-c config] [--json] [all | name ...]",), Names.DEFAULT_ALL),
-    "status": CommandLine("dc:", ("json",), ("[-d] [-c config] [--json] [all | name ...]",), Names.DEFAULT_ALL),
+    "status": CommandLine(
+        "dc:",
+        ("json", "table", "classic", "no-color"),
+        ("[-d] [-c config] [--json | --table | --classic]", "[--no-color] [all | name ...]"),
+        Names.DEFAULT_ALL,
+    ),
+    "monitor": CommandLine(
+        "dc:", ("no-color",), ("[-d] [-c config] [--no-color] [all | name ...]",), Names.DEFAULT_ALL
+    ),
     "dump": CommandLine("dc:", ("json",), ("[-d] [-c config] [--json] [all | name ...]",), Names.DEFAULT_ALL),
     "attach": CommandLine("dc:", (), ("[-d] [-c config] all | name ...",), Names.SOME),
     "reload": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
     "upgrade": CommandLine("dc:", (), ("[-d] [-c config]",), Names.NONE),
     "stop": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
+    "completion": CommandLine("", (), ("<bash | zsh | fish>",), Names.SOME, config=False),
 }
 """hastctl's, in the order in which the usage text shows them."""
 
@@ -87,13 +100,14 @@ class UsageShown(UsageError):
     """The message is printed as it is: it carries the usage text, or the original's word for a wrong value."""
 
 
-class HelpShown(UsageError):
-    """What was asked for with `--help`; for standard output."""
+class HelpWanted(UsageError):
+    """`--help`. The texts (`help`) are loaded by whoever shows them: no other command line has to wait for that."""
 
-    exit_code = 0
+    exit_code = os.EX_OK
 
-    def __init__(self, text: str, command: str = "") -> None:
-        super().__init__(text)
+    def __init__(self, command: str = "") -> None:
+        """`command`: hastctl's; empty: the program's help."""
+        super().__init__(f"help about {command or 'the program'}")
         self.command = command
 
 
@@ -133,12 +147,18 @@ class Options:
     """Seconds; None: the default, or none."""
     goal: Goal | None = None
     """wait: what for."""
+    table: bool | None = None
+    """status: the table (True) or the classic text, whatever the output is."""
+    no_color: bool = False
 
 
 def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
-    """Raises UsageShown, also for -h."""
-    given, rest = _getopt("hastd", arguments, "c:dFhP:", HASTD_USAGE, [f"{word[2:]}=" for word in _INTERNAL])
+    """Raises UsageShown, also for -h, and HelpWanted."""
+    words = [*(f"{word[2:]}=" for word in _INTERNAL), "help"]
+    given, rest = _getopt("hastd", arguments, HASTD_LETTERS, HASTD_USAGE, words)
     letters = [letter for letter, _ in given]
+    if "--help" in letters:
+        raise HelpWanted
     values = dict(given)
     if rest or not all(values.get(word, "0").isdecimal() for word in _INTERNAL):
         raise UsageShown(HASTD_USAGE)
@@ -149,17 +169,17 @@ def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
 
 
 def parse_hastctl(arguments: Sequence[str]) -> Options:
-    """Raises UsageShown, also for -h, and HelpShown."""
+    """Raises UsageShown, also for -h, and HelpWanted."""
     command = arguments[0] if arguments else ""
     if command == "--help":
-        raise HelpShown(HASTCTL_USAGE)
+        raise HelpWanted
     if command not in COMMANDS:
         raise UsageShown(HASTCTL_USAGE)
     line = COMMANDS[command]
     given, names = _getopt("hastctl", arguments[1:], f"{line.letters}h", HASTCTL_USAGE, [*line.words, "help"])
     values = dict(given)
     if "--help" in values:
-        raise HelpShown(HASTCTL_USAGE, command)
+        raise HelpWanted(command)
     role = _take_role(names) if command == "role" else None
     return Options(
         command,
@@ -176,6 +196,8 @@ def parse_hastctl(arguments: Sequence[str]) -> Options:
         wait="--wait" in values,
         timeout=_seconds(values, "--timeout", "timeout"),
         goal=_goal(values) if command == "wait" else None,
+        table=_table(values),
+        no_color="--no-color" in values,
     )
 
 
@@ -223,6 +245,13 @@ def _names(wanted: Names, names: list[str]) -> tuple[str, ...]:
     return tuple(names) if names or wanted is Names.NONE else (_ALL,)
 
 
+def _table(values: dict[str, str]) -> bool | None:
+    wanted = [word for word in ("--json", "--table", "--classic") if word in values]
+    if len(wanted) > 1:
+        raise UsageShown(f"hastctl: {' and '.join(wanted)} exclude each other\n{HASTCTL_USAGE}")
+    return {"--table": True, "--classic": False}.get(wanted[0]) if wanted else None
+
+
 def _goal(values: dict[str, str]) -> Goal:
     word = values.get("--for")
     if word is None:
@@ -254,7 +283,7 @@ def _size(values: dict[str, str], letter: str, what: str) -> int | None:
     return int(match[1]) * _MULTIPLIERS[match[2]] or None
 
 
-def show(error: UsageShown | HelpShown) -> int:
+def show(error: UsageShown) -> int:
     """Prints it; the exit code."""
-    print(error, file=sys.stdout if isinstance(error, HelpShown) else sys.stderr)
+    print(error, file=sys.stderr)
     return error.exit_code

@@ -15,7 +15,7 @@ from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.inheritance import Inheritance
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.logs import LogSettings
-from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.managed import ManagedResource, Tell
 from hastfs.daemon.reload import Plan
 from hastfs.daemon.roles import busy
 from hastfs.errors import BusyError
@@ -27,11 +27,20 @@ _T = TypeVar("_T")
 class Resources(Mapping[str, ManagedResource]):
     """By name, in the order of the file. `run` must be running for everything but looking."""
 
-    def __init__(self, config: Config, launcher: Launcher, hooks: Hooks, log_settings: LogSettings) -> None:
+    def __init__(
+        self,
+        config: Config,
+        launcher: Launcher,
+        hooks: Hooks,
+        log_settings: LogSettings,
+        *,
+        tell: Tell = lambda _name, _event: None,
+    ) -> None:
         self.config = config
         self.launcher = launcher
         self.hooks = hooks
         self.logs = log_settings
+        self._tell = tell
         self._nursery: trio.Nursery
         self._by_name = {name: self._make(resource) for name, resource in config.resources.items()}
 
@@ -96,7 +105,7 @@ class Resources(Mapping[str, ManagedResource]):
             self.log_as(replace(resource.log_settings, form=form), [name])
 
     def _make(self, config: ResourceConfig) -> ManagedResource:
-        return ManagedResource(config, self.launcher, self.hooks, self.logs, self._export)
+        return ManagedResource(config, self.launcher, self.hooks, self.logs, self._export, tell=self._tell)
 
     def _export(self, config: ResourceConfig) -> Export:
         return Export(self.config.mountdir, config)

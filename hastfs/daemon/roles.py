@@ -52,6 +52,8 @@ class Surroundings:
     logs: LogSettings
     notify: Notify
     log: ResourceLog
+    restarts: int = 0
+    """Workers that died in the middle of their work, whatever the role."""
 
 
 class PrimaryRole:
@@ -206,6 +208,7 @@ class PrimaryRole:
         self._deaths = 1 if served >= SERVED_WELL else self._deaths + 1
         if self._deaths >= MAX_DEATHS:
             raise SystemFailure(f"{self._deaths} workers died one after the other: {ended.message}")
+        self._around.restarts += 1
         self._around.log.error("%s Starting another.", ended.message)
         return min(0.1 * 2 ** (self._deaths - 1), _SLOWEST_RESTART) if self._deaths > 1 else 0.0
 
@@ -391,4 +394,5 @@ class SecondaryRole:
         before, self._ended = self._ended, worker.outcome
         # A primary that is refused comes again and again: once per reason is enough.
         quiet = self._ended.in_order or self._ended == before
+        self._around.restarts += self._ended.temporary and not self._ended.in_order
         (self._around.log.debug if quiet else self._around.log.error)("%s", self._ended.message)

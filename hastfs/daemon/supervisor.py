@@ -18,6 +18,7 @@ from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import Listener
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.newsroom import Newsroom
 from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
@@ -52,10 +53,11 @@ class Supervisor:
         """`read`: gives the configuration anew; HastError if it cannot be used. `left`: what there is to go on with."""
         self._left = left
         self._hooks = Hooks()
-        self._resources = Resources(config, launcher, self._hooks, logs)
+        self._newsroom = Newsroom(lambda: self._resources)
+        self._resources = Resources(config, launcher, self._hooks, logs, tell=self._newsroom.happened)
         self._doors = doors
         self._listener = Listener(self._resources)
-        self._control = ControlServer(self)
+        self._control = ControlServer(self, self._newsroom)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
         self._hangup = Wakeup()
@@ -73,12 +75,14 @@ class Supervisor:
                     self._resources.inherit(self._left)
                 async with trio.open_nursery() as doors:
                     doors.start_soon(self._listener.run, self._doors.listeners)
+                    doors.start_soon(self._newsroom.run)
                     doors.start_soon(self._control.run, self._doors.control)
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
                         doors.start_soon(Heir(self._left, self._resources).run)
                     serving()
                     await self._ending.wait()
+                    await self._control.dismiss("stop")
                     doors.cancel_scope.cancel()
                 await self._leave_all(force=True)
                 resources.cancel_scope.cancel()
@@ -115,7 +119,10 @@ class Supervisor:
     async def _reload(self, *, force: bool) -> None:
         if self._stopping:
             raise BusyError("hastd is stopping.")
-        await self._reloader.reload(force=force)
+        try:
+            await self._reloader.reload(force=force)
+        finally:
+            self._newsroom.configured()
 
     async def upgrade(self, client: int) -> Reply:
         """Goes on as the program that is installed now, which answers over the descriptor `client`. HastError if it

@@ -41,6 +41,7 @@ from hastfs.daemon.workerlink import (
     StatusAnswer,
     Stop,
 )
+from hastfs.details import MAX_CELLS
 from hastfs.errors import HastError
 from hastfs.frontend import session
 from hastfs.ondisk.metadata import Metadata, decode_copy, encode
@@ -114,7 +115,8 @@ class _Engine:
         self.stopping = trio.Event()
         self.leaving = trio.Event()
         """The image is to be left to another worker."""
-        self.status: Callable[[], Status] = lambda: Status("", 0, 0, 0)
+        self.status: Callable[[int], Status] = lambda cells: Status("", 0, 0, 0)
+        """With so many cells of the map of what is dirty."""
         self._at_work: primary.Primary | secondary.Secondary | None = None
         self._config: ResourceConfig | None = None  # a newer one than it was started with
 
@@ -149,7 +151,7 @@ async def _obey(link: LinkEnd, engine: _Engine, settings: LogSettings) -> None:
     while (order := await link.receive()) is not None:
         match order:
             case AskStatus():
-                link.send(StatusAnswer(order.number, engine.status().as_dict()))
+                link.send(StatusAnswer(order.number, engine.status(_cells(order)).as_dict()))
             case Configure():
                 engine.configure(order.as_config)
                 link.send(Configured(order.number))
@@ -161,6 +163,10 @@ async def _obey(link: LinkEnd, engine: _Engine, settings: LogSettings) -> None:
             case Stop():
                 engine.stopping.set()
     raise _SupervisorGone("The supervisor is gone.")
+
+
+def _cells(order: AskStatus) -> int:
+    return max(0, min(order.cells, MAX_CELLS))
 
 
 def _notify(link: LinkEnd, event: Event) -> None:

@@ -13,16 +13,17 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import trio
 
+from hastfs.checks import check_text
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.model import LogFormat, LogLevel
 from hastfs.resource.events import Event
 from hastfs.resource.remotecache import Risk
-from hastfs.resource.status import Status, check_text
+from hastfs.resource.status import Status
 
 log = logging.getLogger(__name__)
 
-_LARGEST = 64 * 1024  # bytes of a packet; a status has well under 2 KiB
+_LARGEST = 64 * 1024  # bytes of a packet; a status has 3 KiB, with a map up to 28 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class AskStatus:
     """To the worker: answer with a `StatusAnswer` of the same number."""
 
     number: int
+    cells: int = 0
+    """Of the map of what is dirty (`Details.dirty_map`). A worker of an older program knows no such field: it is sent
+    none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,10 @@ class LinkError(HastError):
 
 def encode(message: Order | Report) -> bytes:
     """One packet."""
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+    fields = asdict(message)
+    if isinstance(message, AskStatus) and not message.cells:
+        del fields["cells"]
+    return json.dumps({"kind": type(message).__name__, **fields}).encode()
 
 
 def decode(packet: bytes) -> Order | Report:

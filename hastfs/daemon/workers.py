@@ -230,9 +230,9 @@ class Worker:
         if self.ended.is_set():
             raise WorkerFailed(self.outcome)
 
-    async def status(self) -> Status:
-        """SystemFailure if the worker does not answer in time or ends instead."""
-        return await self._ask(AskStatus(self._next()), Status, STATUS_WITHIN)
+    async def status(self, cells: int = 0) -> Status:
+        """SystemFailure if the worker does not answer in time or ends instead. `cells`: of `Details.dirty_map`."""
+        return await self._ask(AskStatus(self._next(), 0 if self.inherited else cells), Status, STATUS_WITHIN)
 
     async def configure(self, config: ResourceConfig) -> None:
         """Returns when the worker does as `config` says. SystemFailure if it does not in time, or ends instead."""

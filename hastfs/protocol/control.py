@@ -3,7 +3,8 @@
 A request is `cmd` u8, [`role` u8], [`force` u8, `details` u8, `cells` u32: ours], then `resource0`, `resource1`, ...
 (or `all` alone). A reply is `error` i16 alone, or the fields of each resource, each name followed by the resource's
 number; to UPGRADE also `before` str and `version` str, to a STATUS with `details` also `details` str of each resource
-(JSON of `hastfs.details`). A field that is not known is ignored on both sides, so either side may be the original's.
+(JSON of `hastfs.details`). EVENTS has a reply for each of the `news` str (JSON of `hastfs.news`), without end. A field
+that is not known is ignored on both sides, so either side may be the original's.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from hastfs.details import Details
 from hastfs.errors import ProtocolError
 from hastfs.model import Role
+from hastfs.news import News
 from hastfs.protocol.frame import Frame, encode
 from hastfs.protocol.nv import Nv, NvType, Value
 from hastfs.volume import Buffer
@@ -65,6 +67,7 @@ class ControlCommand(enum.IntEnum):
     RELOAD = 17
     ATTACH = 18
     UPGRADE = 19
+    EVENTS = 20
 
 
 _OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD, ControlCommand.UPGRADE)  # and of no resource
@@ -196,6 +199,8 @@ class Reply:
     """UPGRADE: hastd's version until then."""
     version: str | None = None
     """UPGRADE: and from then on."""
+    news: News | None = None
+    """EVENTS: of each reply."""
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
@@ -204,6 +209,8 @@ class Reply:
         for name, text in (("errmsg", self.errmsg), ("before", self.before), ("version", self.version)):
             if text is not None:
                 nv.add(name, NvType.STRING, text)
+        if self.news is not None:
+            nv.add("news", NvType.STRING, json.dumps(self.news.as_plain()))
         for number, status in enumerate(self.resources):
             _add_status(nv, number, status)
         return encode(nv.encode())
@@ -217,7 +224,7 @@ class Reply:
             resources.append(_status(fields))
         nv = frame.nv
         error = nv.get_int("error", NvType.INT16) or 0
-        return cls(error, nv.get_str("errmsg"), resources, nv.get_str("before"), nv.get_str("version"))
+        return cls(error, nv.get_str("errmsg"), resources, nv.get_str("before"), nv.get_str("version"), _news(nv))
 
 
 _Fields = dict[str, tuple[NvType, Value]]
@@ -260,6 +267,14 @@ def _status(fields: _Fields) -> ResourceStatus:
     kind, value = fields.get("details", (NvType.STRING, ""))
     status.details = _details(str(value)) if kind is NvType.STRING else None
     return status
+
+
+def _news(nv: Nv) -> News | None:
+    """None for anything else."""
+    try:
+        return News.from_plain(json.loads(nv.get_str("news") or "null"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _details(text: str) -> Details | None:

@@ -21,7 +21,7 @@ from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
 from hastfs.resource.component import LOOK_INTERVAL
 from hastfs.resource.connecting import dialer
-from hastfs.resource.connector import Connector
+from hastfs.resource.connector import Connector, Standing
 from hastfs.resource.detaching import Detacher
 from hastfs.resource.events import Notify
 from hastfs.resource.flushes import Flush, flush_now
@@ -30,6 +30,7 @@ from hastfs.resource.reads import Read
 from hastfs.resource.remotecache import Risk
 from hastfs.resource.replica import Replica
 from hastfs.resource.status import Status
+from hastfs.resource.view import look
 from hastfs.resource.waiting import finished, plain_errors
 from hastfs.resource.writes import Write, discard
 from hastfs.volume import Buffer, Done, ReadDone
@@ -68,8 +69,8 @@ class Primary(Replica):
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        """For `hastctl status` and `list`."""
+    def status(self, cells: int = 0) -> Status:
+        """For `hastctl status` and `list`; `cells`: of `Details.dirty_map`."""
         link = self.link
         queues = {
             "idle_queue_size": 0,
@@ -78,12 +79,14 @@ class Primary(Replica):
             "recv_queue_size": 0 if link is None else link.waiting,
             "done_queue_size": 0,
         }
+        standing = Standing("connecting") if self._connector is None else self._connector.standing
         return Status(
             "detached" if self.detached else "degraded" if link is None else "complete",
             self.map.pending() * self.extentsize,
             self.extentsize,
             self.metastore.metadata.keepdirty,
             self.statistics.as_dict() | queues,
+            look(self, standing, cells),
         )
 
     def apply(self, config: ResourceConfig) -> None:

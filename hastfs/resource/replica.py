@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -27,6 +28,7 @@ from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
 from hastfs.resource.remotecache import RemoteCache, Risk
 from hastfs.resource.status import Statistics
+from hastfs.resource.telemetry import Progress, Telemetry
 from hastfs.resource.waiting import Wakeup
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,14 @@ class Replica:
         self.extentsize = metadata.extentsize
         self.size = component.layout.provider_size
         self.statistics = Statistics()
+        self.telemetry = Telemetry()
+        self.started = time.time()
+        """Seconds since the epoch, as the next two; the rest of the times is trio's."""
+        self.connected_since: float | None = None
+        self.was_in_sync: float | None = None
+        """When both nodes last had the same data, if they have not now."""
+        self.sync: Progress | None = None
+        """Of the resync under way."""
         nextents = component.layout.nextents
         self.map = Activemap(nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(nextents))
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
@@ -116,6 +126,21 @@ class Replica:
         self.idle = trio.Event()
         self.stopping = trio.Event()
         self.failure: ComponentError | None = None
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether both nodes have the same data, but for what is under way."""
+        return self.link is not None and not self.stale and self.map.in_sync
+
+    @property
+    def behind(self) -> int:
+        """Bytes of the extents that the other node lacks."""
+        return 0 if self.stale else min(self.size, self.map.out_of_sync * self.extentsize)
+
+    @property
+    def held(self) -> int:
+        """How many requests wait for the only good copy."""
+        return len(self._held)
 
     def submit(self) -> None:
         """What was queued for the other node is sent now, and only then written here: meanwhile it is written there."""
@@ -162,6 +187,8 @@ class Replica:
         The other node hears of it before any flush: without this one, it must not be taken for whole (promise 6).
         """
         link = self.link
+        if self.sync is None:
+            self.was_in_sync = time.time()
         if link is not None and not (self.stale or self.detaching) and link.told is not None:
             consistency, generations = link.told
             if consistency is Consistency.CONSISTENT:
@@ -203,6 +230,8 @@ class Replica:
     def link_up(self, link: Link) -> None:
         """From now on, writes go to the other node too."""
         self.link = link
+        self.connected_since = time.time()
+        self.telemetry.connects += 1
         if self.remote_cache.link_up(link.boot, stale=self.stale):
             log.error(
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
@@ -213,9 +242,14 @@ class Replica:
 
     def link_down(self) -> None:
         """The other node is gone; what it may not have is remembered."""
+        now = time.time()
+        if self.in_sync:
+            self.was_in_sync = now
         link, self.link = self.link, None
         if link is None:
             return
+        self.connected_since = None
+        self.telemetry.link_over(link.sent, link.received)
         self.remote_cache.link_down(link.boot, stale=self.stale)
         if not self.stale and self.map.unproven:
             self.alone.want()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hastfs.cli.options import COMMANDS, HASTCTL_USAGE, HASTD_USAGE, HelpShown, UsageShown, parse_hastctl, parse_hastd
+from hastfs.cli.options import COMMANDS, HASTCTL_USAGE, HASTD_USAGE, HelpWanted, UsageShown, parse_hastctl, parse_hastd
 from hastfs.model import Role
 
 
@@ -166,6 +166,6 @@ def test_a_timeout_is_a_finite_number_of_seconds(value: str) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
 def test_help_is_no_error(arguments: list[str]) -> None:
-    with pytest.raises(HelpShown) as caught:
+    with pytest.raises(HelpWanted) as caught:
         parse_hastctl(arguments)
     assert (caught.value.exit_code, caught.value.command) == (0, "" if len(arguments) == 1 else arguments[0])
