@@ -17,6 +17,7 @@ from hastfs.details import Details, Sync
 from hastfs.errors import HastError
 from hastfs.news import News
 from hastfs.ondisk.metadata import Metadata
+from hastfs.protocol.answer import reason
 from hastfs.protocol.control import ERROR_NO_RESOURCE, ResourceStatus
 
 VERSION: Final = 1
@@ -94,11 +95,8 @@ def _told(resource: ResourceStatus, say: Any) -> Plain:
 
 
 def _error(resource: ResourceStatus) -> Plain | None:
-    if resource.error == ERROR_NO_RESOURCE:
-        return {"code": resource.error, "message": resource.errmsg or f"Unknown resource {resource.resource}."}
     if resource.error:
-        message = resource.errmsg or f"Error {resource.error} received from hastd."
-        return {"code": resource.error, "message": message}
+        return {"code": resource.error, "message": reason(resource)}
     if resource.details is None:
         return {"code": os.EX_PROTOCOL, "message": "hastd is too old to tell details: hastctl upgrade."}
     return None

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 
 from hastfs.cli.listening import wait_for
-from hastfs.config.schema import Config, ResourceConfig
+from hastfs.config.schema import Config
 from hastfs.errors import HastError
 from hastfs.frontend import usable
-from hastfs.goal import Goal
+from hastfs.goal import READY_WITHIN, Goal
 from hastfs.model import Role
-
-READY_WITHIN = 60.0
-"""Seconds, if the command line does not say otherwise."""
-
-DEVICES = "/dev/hast"
-
-_GOALS = {Role.PRIMARY: Goal.USABLE, Role.SECONDARY: Goal.CONNECTED}  # `init` is had at once
 
 
 def wait_until_ready(
@@ -27,7 +19,7 @@ def wait_until_ready(
     """Returns when applications can read a primary's image, and its device if there is one; when a secondary has met
     its primary. Gives what of that is not so within `timeout` seconds.
     """
-    goal = _GOALS.get(role)
+    goal = Goal.of_role(role)
     if goal is None or not names:
         return
     until = time.monotonic() + (READY_WITHIN if timeout is None else timeout)
@@ -35,12 +27,7 @@ def wait_until_ready(
         try:
             wait_for(goal, config.control, (name,), max(0.0, until - time.monotonic()))
             if goal is Goal.USABLE:
-                _check(config.resource(name), config.mountdir, until)
+                resource = config.resource(name)
+                usable.check(resource, config.mountdir, max(0.0, until - time.monotonic()))
         except HastError as error:
             yield name, error
-
-
-def _check(resource: ResourceConfig, mountdir: str, until: float) -> None:
-    usable.check_image(os.path.join(mountdir, resource.provider), max(0.0, until - time.monotonic()))
-    if resource.device:
-        usable.check_device(os.path.join(DEVICES, resource.provider), max(0.0, until - time.monotonic()))

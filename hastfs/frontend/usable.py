@@ -1,67 +1,64 @@
-"""Whether applications can really use a disk: reads a block of it, as they would.
+"""Whether applications can really use a primary: reads a block of its disk, as they would.
 
-The read goes around the page cache, through the kernel and the worker to a component. Somebody who does not answer
-costs no more than the time that was given: the thread that waits is left behind.
+The read goes around the page cache, through kernel and worker to a component. Somebody who does not answer costs no
+more than the time that was given.
 """
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import stat
-import threading
+import time
 
+from hastfs.config.schema import ResourceConfig
 from hastfs.errors import NotYet, SystemFailure
-from hastfs.frontend import mountinfo
+from hastfs.frontend import mountinfo, probe
+
+DEVICES = "/dev/hast"
+"""Where the links to block devices are."""
 
 _BLOCK = 4096
 """Bytes; an image may be shorter."""
 
 
-def check_image(path: str, within: float) -> None:
-    """Returns if the image at `path` is mounted and can be read.
+def check(resource: ResourceConfig, mountdir: str, within: float) -> None:
+    """Returns if image, and device if there is to be one, are there and can be read. Blocks.
 
-    Raises SystemFailure if it is not there or answers with an error, NotYet if it does not answer in `within` seconds.
+    Raises SystemFailure if one is not there or answers with an error, NotYet if it does not answer in `within` seconds.
     """
-    if mountinfo.top(mountinfo.read(), os.path.realpath(path)) is None:
-        raise SystemFailure(f"There is no image at {path}.")
-    _read_within(path, within)
+    until = time.monotonic() + within
+    image = os.path.join(mountdir, resource.provider)
+    if mountinfo.top(mountinfo.read(), os.path.realpath(image)) is None:
+        raise SystemFailure(f"There is no image at {image}.")
+    _read_within(image, until)
+    if resource.device:
+        device = os.path.join(DEVICES, resource.provider)
+        if not _is_block_device(device):
+            raise SystemFailure(f"There is no block device at {device}.")
+        _read_within(device, until)
 
 
-def check_device(path: str, within: float) -> None:
-    """As `check_image`, for the block device of a `device on`."""
-    with contextlib.suppress(OSError):
-        if stat.S_ISBLK(os.stat(path).st_mode):
-            _read_within(path, within)
-            return
-    raise SystemFailure(f"There is no block device at {path}.")
+def _is_block_device(path: str) -> bool:
+    try:
+        return stat.S_ISBLK(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
-def _read_within(path: str, within: float) -> None:
-    errors: list[OSError | None] = []
-
-    def read() -> None:
-        try:
-            _read(path)
-        except OSError as error:
-            errors.append(error)
-        else:
-            errors.append(None)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    thread.join(within)
-    if not errors:
+def _read_within(path: str, until: float) -> None:
+    within = max(until - time.monotonic(), probe.PROBE_SECONDS)
+    error = probe.error_of(lambda: _read(path), path, within)
+    if error is None:
         raise NotYet(f"{path} cannot be read within {within:g} s.")
-    if errors[0] is not None:
-        raise SystemFailure(f"{path} cannot be read: {errors[0].strerror}.")
+    if error:
+        raise SystemFailure(f"{path} cannot be read: {os.strerror(error)}.")
 
 
 def _read(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
     try:
-        with mmap.mmap(-1, _BLOCK) as block:  # aligned as O_DIRECT wants it
+        with mmap.mmap(-1, _BLOCK) as block:  # aligned, as O_DIRECT wants it
             os.preadv(fd, [block], 0)
     finally:
         os.close(fd)
