@@ -191,10 +191,11 @@ def test_state_and_progress_are_no_events(news: News) -> None:
     assert chronicle.happening(news) is None
 
 
-def test_the_end_of_hastd_is_an_event() -> None:
-    assert chronicle.happening(News(NOW, Kind.END, None, {"reason": "upgrade"})) == Happening(
-        NOW, "hastd", "ends, upgrade"
-    )
+def test_a_gap_in_the_news_is_told() -> None:
+    gap = chronicle.happening(News(NOW, Kind.MISSED))
+    assert gap is not None
+    assert gap.resource == "hastd"
+    assert gap.text.startswith("events were missed")
 
 
 # -- the screen

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Final, TypeAlias
 
 import trio
@@ -18,7 +19,7 @@ from hastfs.errors import HastError
 
 Ask: TypeAlias = Callable[[int], Awaitable[Sequence[Look]]]
 """Looks at the resources, each with so many cells of its map of dirty extents. Raises HastError."""
-Listen: TypeAlias = Callable[[], AsyncIterator[Happening]]
+Listen: TypeAlias = Callable[[], AsyncGenerator[Happening, None]]
 """What happens from now on, until hastd ends. Raises HastError."""
 
 PERIOD: Final = 1.0
@@ -110,9 +111,10 @@ class Monitor:
     async def _keep_listening(self) -> None:
         while True:
             try:
-                async for event in self._listen():
-                    self._scene.happened(event)
-                    self._draw()
+                async with aclosing(self._listen()) as events:
+                    async for event in events:
+                        self._scene.happened(event)
+                        self._draw()
             except HastError:
                 pass  # the next look says it
             await trio.sleep(PERIOD)
