@@ -5,22 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from typing import Final, TypeAlias
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, aclosing
+from typing import Final, Protocol
 
 import trio
+from rich.text import Text
 
 from hastfs.cli.monitor import keys, view
-from hastfs.cli.monitor.scene import Happening, Scene
-from hastfs.cli.monitor.terminal import Terminal
-from hastfs.cli.table import Look
+from hastfs.cli.monitor.scene import Scene
+from hastfs.cli.monitor.source import Source
 from hastfs.errors import HastError
 
-Ask: TypeAlias = Callable[[int], Awaitable[Sequence[Look]]]
-"""Looks at the resources, each with so many cells of its map of dirty extents. Raises HastError."""
-Listen: TypeAlias = Callable[[], AsyncGenerator[Happening, None]]
-"""What happens from now on, until hastd ends. Raises HastError."""
+
+class Canvas(Protocol):
+    """What is drawn on: a `Terminal`, or something that remembers."""
+
+    ascii_only: bool
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def taken(self) -> AbstractContextManager[None]: ...
+
+    def draw(self, lines: Sequence[Text]) -> None: ...
+
+    async def typed(self) -> bytes: ...
+
 
 PERIOD: Final = 1.0
 """Seconds from look to look."""
@@ -32,11 +43,10 @@ _BY_SIGNAL: Final = 128
 class Monitor:
     """Until `run` returns, the terminal is the monitor's."""
 
-    def __init__(self, terminal: Terminal, scene: Scene, ask: Ask, listen: Listen) -> None:
+    def __init__(self, terminal: Canvas, scene: Scene, source: Source) -> None:
         self._terminal = terminal
         self._scene = scene
-        self._ask = ask
-        self._listen = listen
+        self._source = source
         self._exit_code = os.EX_OK
         self._over = trio.CancelScope()
 
@@ -83,12 +93,7 @@ class Monitor:
 
     async def _read_keys(self) -> None:
         while True:
-            await trio.lowlevel.wait_readable(0)
-            try:
-                data = os.read(0, 1024)
-            except OSError:
-                data = b""
-            if not data:  # hung up
+            if not (data := await self._terminal.typed()):
                 return self._end(_BY_SIGNAL + signal.SIGHUP)
             for key in keys.read(data):
                 if not self._scene.press(key):
@@ -105,13 +110,13 @@ class Monitor:
             self._draw()
 
     async def _look(self) -> None:
-        looks = await self._ask(view.cells(*self._terminal.size))
+        looks = await self._source.ask(view.cells(*self._terminal.size))
         self._scene.looked(looks, now=time.time(), at=trio.current_time())
 
     async def _keep_listening(self) -> None:
         while True:
             try:
-                async with aclosing(self._listen()) as events:
+                async with aclosing(self._source.listen()) as events:
                     async for event in events:
                         self._scene.happened(event)
                         self._draw()

@@ -68,7 +68,7 @@ def render(scene: Scene, *, width: int, height: int, ascii_only: bool = False) -
     middle = middle[:inner] + [Text()] * (inner - len(middle))
     lines = [top, *middle, bottom][:height]
     for line in lines:
-        line.truncate(width)
+        line.truncate(width, overflow="crop" if ascii_only else "ellipsis")
     return lines
 
 
