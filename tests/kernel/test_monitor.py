@@ -93,6 +93,10 @@ def test_a_signal_leaves_the_terminal_in_order(
     screen = watch(node)
     screen.until("> shared", "init")
     if isinstance(end, str):
+        screen.press("C-z")
+        wait_for(screen.is_as_usual, "the terminal is given back while the monitor is stopped")
+        os.kill(screen.pid(), signal.SIGCONT)
+        wait_for(lambda: not screen.is_as_usual(), "the monitor goes on")
         screen.press(end)
     else:
         assert b"monitor" in Path(f"/proc/{screen.pid()}/cmdline").read_bytes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, aclosing
 from typing import Final, Protocol
 
@@ -73,7 +73,7 @@ class Monitor:
     async def _work(self) -> None:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey)
-            nursery.start_soon(self._read_keys)
+            nursery.start_soon(self._read_keys, nursery)
             nursery.start_soon(self._keep_looking)
             nursery.start_soon(self._keep_listening)
             self._draw()
@@ -91,27 +91,39 @@ class Monitor:
         self._exit_code = exit_code
         self._over.cancel()
 
-    async def _read_keys(self) -> None:
+    async def _read_keys(self, nursery: trio.Nursery) -> None:
         while True:
             if not (data := await self._terminal.typed()):
                 return self._end(_BY_SIGNAL + signal.SIGHUP)
+            before = self._scene.name
             for key in keys.read(data):
                 if not self._scene.press(key):
                     return self._end(os.EX_OK)
             self._draw()
+            if self._scene.name != before:
+                nursery.start_soon(self._refresh, self._look_at_map)
 
     async def _keep_looking(self) -> None:
         while True:
             await trio.sleep(PERIOD)
-            try:
-                await self._look()
-            except HastError as error:
-                self._scene.lost(str(error))
-            self._draw()
+            await self._refresh(self._look)
+
+    async def _refresh(self, look: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await look()
+        except HastError as error:
+            self._scene.lost(str(error))
+        self._draw()
 
     async def _look(self) -> None:
-        looks = await self._source.ask(view.cells(*self._terminal.size))
+        looks = await self._source.looks()
         self._scene.looked(looks, now=time.time(), at=trio.current_time())
+        await self._look_at_map()
+
+    async def _look_at_map(self) -> None:
+        if (name := self._scene.name) is not None:
+            cells = view.cells(*self._terminal.size)
+            self._scene.mapped(name, await self._source.dirty_map(name, cells))
 
     async def _keep_listening(self) -> None:
         while True:

@@ -19,9 +19,13 @@ class Source:
         self._hastd = hastd
         self._names = names
 
-    async def ask(self, cells: int) -> list[Look]:
-        """One look at each, with so many cells of its map of dirty extents."""
-        return [table.look(one.status, one.details) for one in await self._hastd.status(*self._names, cells=cells)]
+    async def looks(self) -> list[Look]:
+        """One at each."""
+        return [table.look(one.status, one.status.details) for one in await self._hastd.status(*self._names)]
+
+    async def dirty_map(self, name: str, cells: int) -> tuple[int, ...]:
+        """Of one resource: that of all would be too much to ask every second."""
+        return next((one.details.dirty_map for one in await self._hastd.status(name, cells=cells)), ())
 
     async def listen(self) -> AsyncGenerator[Happening, None]:
         """What happens from now on, until hastd ends."""
