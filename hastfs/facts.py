@@ -1,6 +1,6 @@
 """What a line of the log is about, besides its words: for logs that programs read (docs/logs.md). Pure.
 
-    log.warning("Disconnected from %s.", peer, extra=about("disconnect", peer=peer))
+log.warning("Disconnected from %s.", peer, extra=about("disconnect", peer=peer))
 """
 
 from __future__ import annotations

@@ -434,6 +434,7 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
         "control": config.control,
         "pidfile": config.pidfile,
         "mountdir": config.mountdir,
+        "logformat": config.logformat.value,
         "replication": resource.replication.value,
         "checksum": resource.checksum.value,
         "compression": resource.compression.value,
