@@ -48,6 +48,8 @@ class FakeWorker(Worker):
         self.risk: Risk | None = None
         self.connected = True
         self.inherited = False
+        self.told: list[tuple[bool, str]] = []
+        """What came of fencing, in its turn."""
         self.configs: list[ResourceConfig] = []
         """What it was told after the start."""
         self._born = trio.current_time()
@@ -101,6 +103,9 @@ class FakeWorker(Worker):
         if self.hangs or self.ended.is_set():
             raise SystemFailure("Worker process does not answer.")
         self.configs.append(config)
+
+    def fenced(self, *, go_on: bool, reason: str = "") -> None:
+        self.told.append((go_on, reason))
 
     def kill(self) -> None:
         self._log.append(f"kill {self.pid}")

@@ -68,8 +68,10 @@ CHECKED_EVERYWHERE: dict[str, Callable[[str], object]] = {
     "pidfile": read_path,
     "listen": read_listen,
     "mountdir": read_path,
+    "statedir": read_path,
     "timeout": read_timeout,
     "exec": read_path,
+    "fence": read_path,
     "remote": read_remote,
     "source": read_source,
 }

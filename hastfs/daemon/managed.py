@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from hastfs.config.schema import ResourceConfig
+from hastfs.config.schema import FENCE_WITHIN, ResourceConfig
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.inheritance import InheritedResource
@@ -45,7 +45,7 @@ class ManagedResource:
         self.config = config
         self.role = Role.INIT
         self._log = ResourceLog(logging.getLogger(__name__), config.name, lambda: self.role)
-        self._around = Surroundings(config, launcher, logs, self._notify, self._log)
+        self._around = Surroundings(config, launcher, logs, self._notify, self._log, hooks)
         self._hooks = hooks
         self._make_export = make_export
         self._split_brain = False
@@ -69,10 +69,12 @@ class ManagedResource:
     async def set_role(self, role: Role, *, force: bool) -> Role:
         """Returns the role before. Raises HastError: BusyError with the role unchanged if the image is in use, and
         otherwise if the new role cannot be had: then a secondary stays one, and a primary is `init`. `force`: take
-        and leave the role nevertheless.
+        and leave the role nevertheless; one that is primary already goes on without the other node.
         """
         async with self.changing:
             before = self.role
+            if role is before is Role.PRIMARY and force and self._primary is not None:
+                self._primary.go_on()
             if role is not before:
                 if self._ended:
                     raise DataError(f"Resource {self.config.name} is not configured any more.")
@@ -137,16 +139,17 @@ class ManagedResource:
 
     def bequeath(self) -> InheritedResource | None:
         """What there is to go on with; None if it has the role init."""
-        image, worker, in_order, detached, risk = None, None, False, None, None
+        image, worker, in_order, detached, risk, fenced = None, None, False, None, None, False
         if self._primary is not None:
             image, worker, in_order, detached, risk = self._primary.bequeath()
+            fenced = self._primary.fenced
         elif self._secondary is not None:
             worker = self._secondary.bequeath()
         else:
             return None
         config = self.config
         names = config.name, self.role.word, config.provider, config.local, config.device
-        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached, risk)
+        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached, risk, fenced)
 
     def inherit(self, left: InheritedResource) -> None:
         """Has the role at once, and the worker of before until `renew`. Nothing of that is told to hooks."""
@@ -197,7 +200,7 @@ class ManagedResource:
 
     async def _start_primary(self, force: bool) -> PrimaryRole:
         role = PrimaryRole(self._around, self._make_export(self.config))
-        within = self.config.timeout + _START_MARGIN
+        within = self.config.timeout + _START_MARGIN + (FENCE_WITHIN if self.config.fence else 0)
         try:
             with trio.fail_after(within):
                 await self._nursery.start(partial(self._be_primary, role, force=force))
