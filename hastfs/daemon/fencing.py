@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import trio
 
 from hastfs.config.schema import FENCE_WITHIN, ResourceConfig
-from hastfs.daemon.hooks import Hooks
+from hastfs.daemon.hooks import PATIENCE, Hooks
 from hastfs.daemon.logs import ResourceLog
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
@@ -123,6 +123,8 @@ class Fencer:
             "DRBD_PEER": peer,
         }
         words = "fence", config.name, peer, reason
+        with trio.move_on_after(PATIENCE):  # a program may undo with an event what it did when it was asked last
+            await self._hooks.finished()
         code = await self._hooks.ask(config.fence, words, environment, within=FENCE_WITHIN)
         return judge(code, starting=self.starting)
 
