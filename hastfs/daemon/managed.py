@@ -44,6 +44,8 @@ class ManagedResource:
         """Held by whoever changes the role or the configuration."""
         self.config = config
         self.role = Role.INIT
+        self.wanted: Role | None = None
+        """The role that somebody gave it, whatever became of it since; None: nobody did since hastd was started."""
         self._log = ResourceLog(logging.getLogger(__name__), config.name, lambda: self.role)
         self._around = Surroundings(config, launcher, logs, self._notify, self._log, hooks)
         self._hooks = hooks
@@ -66,13 +68,20 @@ class ManagedResource:
         self._ended = True
         self._nursery.cancel_scope.cancel()
 
-    async def set_role(self, role: Role, *, force: bool) -> Role:
+    async def set_role(
+        self, role: Role, *, force: bool, wanted: bool = True, unless: Callable[[], bool] = lambda: False
+    ) -> Role:
         """Returns the role before. Raises HastError: BusyError with the role unchanged if the image is in use, and
         otherwise if the new role cannot be had: then a secondary stays one, and a primary is `init`. `force`: take
         and leave the role nevertheless; one that is primary already goes on without the other node.
+
+        `wanted`: it is the role that this resource is to have again after a restart of hastd (autorole). `unless`:
+        nothing is done if this is true when nobody else changes the role any more.
         """
         async with self.changing:
             before = self.role
+            if unless():
+                return before
             if role is before is Role.PRIMARY and force and self._primary is not None:
                 self._primary.go_on()
             if role is not before:
@@ -90,6 +99,8 @@ class ManagedResource:
                     raise
                 finally:
                     self._become(reached)
+            if wanted:
+                self.wanted = role
         return before
 
     async def attach(self) -> None:
@@ -153,7 +164,7 @@ class ManagedResource:
 
     def inherit(self, left: InheritedResource) -> None:
         """Has the role at once, and the worker of before until `renew`. Nothing of that is told to hooks."""
-        self.role = Role.from_word(left.role)
+        self.role = self.wanted = Role.from_word(left.role)
         self._split_brain = left.split_brain
         if self.role is Role.PRIMARY:
             self._primary = PrimaryRole(self._around, self._make_export(self.config))

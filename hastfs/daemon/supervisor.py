@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from hastfs.config.schema import Config
+from hastfs.daemon.autorole import AutoRole
 from hastfs.daemon.controlserver import ControlServer
 from hastfs.daemon.doors import Doors
 from hastfs.daemon.hooks import Hooks
@@ -58,6 +59,7 @@ class Supervisor:
         self._control = ControlServer(self)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
+        self._autorole = AutoRole(self._resources, lambda: self._resources.config)
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
@@ -77,6 +79,7 @@ class Supervisor:
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
                         doors.start_soon(Heir(self._left, self._resources).run)
+                    doors.start_soon(self._autorole.run)
                     serving()
                     await self._ending.wait()
                     doors.cancel_scope.cancel()
@@ -116,6 +119,7 @@ class Supervisor:
         if self._stopping:
             raise BusyError("hastd is stopping.")
         await self._reloader.reload(force=force)
+        await self._autorole.remember()
 
     async def upgrade(self, client: int) -> Reply:
         """Goes on as the program that is installed now, which answers over the descriptor `client`. HastError if it
@@ -133,6 +137,8 @@ class Supervisor:
         if self._stopping:
             raise BusyError("hastd is stopping.")
 
+        self._autorole.decided(self._names(request.resources))
+
         async def change(resource: ManagedResource) -> ResourceStatus:
             try:
                 before = await resource.set_role(role, force=request.force)
@@ -140,7 +146,9 @@ class Supervisor:
                 return ResourceStatus(resource.config.name, error.exit_code, str(error), role=resource.role.word)
             return ResourceStatus(resource.config.name, role=before.word)
 
-        return await self._for_each(request.resources, change)
+        reply = await self._for_each(request.resources, change)
+        await self._autorole.remember()
+        return reply
 
     async def attach(self, request: Request) -> Reply:
         """The components of all resources that are asked for, at the same time."""
@@ -182,7 +190,7 @@ class Supervisor:
 
         async def leave(resource: ManagedResource) -> None:
             try:
-                await resource.set_role(Role.INIT, force=force)
+                await resource.set_role(Role.INIT, force=force, wanted=False)
             except HastError as error:
                 log.error("%s", error)
                 errors.append(error)
@@ -191,9 +199,13 @@ class Supervisor:
         if errors and not force:
             raise errors[0]
 
+    def _names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Without the word that stands for all."""
+        return tuple(self._resources) if tuple(names) == (ALL,) else tuple(names)
+
     async def _for_each(self, names: Sequence[str], do: _Do) -> Reply:
         """One answer per name, in order; a name that is not configured has error 1."""
-        wanted = tuple(self._resources) if tuple(names) == (ALL,) else tuple(names)
+        wanted = self._names(names)
         answers: dict[str, ResourceStatus] = {}
 
         async def answer(name: str) -> None:
