@@ -5,8 +5,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from hastfs.model import Role
+
 if TYPE_CHECKING:
     from hastfs.news import Facts, Picture
+
+READY_WITHIN = 60.0
+"""Seconds that `Goal.of_role` is waited for, if nobody says otherwise."""
 
 
 class Goal(Enum):
@@ -26,6 +31,11 @@ class Goal(Enum):
     def words(cls) -> tuple[str, ...]:
         """In the order in which they are shown to users."""
         return tuple(goal.value for goal in cls)
+
+    @classmethod
+    def of_role(cls, role: Role) -> Goal | None:
+        """What a role is for (`role --wait`): a primary to be used, a secondary to be connected, `init` for nothing."""
+        return {Role.PRIMARY: cls.USABLE, Role.SECONDARY: cls.CONNECTED}.get(role)
 
     def reached(self, facts: Facts) -> bool:
         """Whether it is so of one resource."""

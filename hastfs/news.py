@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, Self, TypeAlias
 
@@ -72,6 +71,8 @@ class News:
 
     def line(self) -> str:
         """As text: time stamp (UTC), kind, and `resource` with `key:value`, or `-`."""
+        from datetime import UTC, datetime  # noqa: PLC0415  # `hastctl role` has no time to load it
+
         stamp = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="microseconds")
         facts = [f"{key}:{text(value)}" for key, value in self.facts.items()]
         subject = ["-"] if self.resource is None else ["resource", f"name:{text(self.resource)}"]

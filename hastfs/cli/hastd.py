@@ -63,6 +63,7 @@ def _start(given: DaemonOptions) -> int:
     start = _Start(given)
     config = start.understand(files.read(given.config), given.config)
     with contextlib.closing(Doors(config)) as doors:
+        start.logs = dataclasses.replace(start.logs, form=config.logformat)
         serving = _settle(start.logs)
         for warning in config.warnings:
             log.warning("%s", warning)
@@ -107,11 +108,13 @@ def _take_over(given: DaemonOptions, fd: int) -> int:
     """Goes on in the process of another hastd, after a `_check`."""
     left = program.read(fd)
     program.own(left, fd)
-    logs.setup(LogSettings(given.foreground, given.debug))
+    start = _Start(given)
+    logs.setup(start.logs)
     try:
-        start = _Start(given)
         start.program = Program(left.command, left.directory, start.program.config)
         config = start.understand(left.config, start.program.config)
+        start.logs = dataclasses.replace(start.logs, form=config.logformat)
+        logs.change(start.logs)
         doors = Doors(config, left.doors)
     except Exception:
         log.critical("hastd cannot take over.", exc_info=True)
@@ -133,6 +136,13 @@ def _settle(settings: LogSettings) -> Callable[[], None]:
     return detached.serving
 
 
+async def _run(supervisor: Supervisor, serving: Callable[[], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(logs.keep_telling_repeats)
+        await supervisor.run(serving)
+        nursery.cancel_scope.cancel()
+
+
 def _serve(
     start: _Start, config: Config, doors: Doors, serving: Callable[[], None], left: Inheritance | None = None
 ) -> int:
@@ -143,7 +153,7 @@ def _serve(
                 leftovers.clear(config)
             launcher = ProcessLauncher(starter)
             supervisor = Supervisor(config, start.read, doors, launcher, start.logs, program=start.program, left=left)
-            trio.run(supervisor.run, serving)
+            trio.run(_run, supervisor, serving)
     except Exception:
         log.critical("hastd failed.", exc_info=True)
         return os.EX_SOFTWARE

@@ -278,7 +278,7 @@ def hastctl_text() -> str:
 def command_text(command: str) -> str:
     """`hastctl COMMAND --help`."""
     start = f"usage: hastctl {command} "
-    usage = [start + COMMANDS[command].usage[0], *(" " * 16 + more for more in COMMANDS[command].usage[1:])]
+    usage = [start + COMMANDS[command].usage[0], *(" " * 8 + more for more in COMMANDS[command].usage[1:])]
     return _page(f"hastctl {command}", PAGES[command], usage, options(command), "hastctl(8), hast.conf(5)")
 
 

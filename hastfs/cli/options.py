@@ -71,6 +71,15 @@ COMMANDS: Final = {
         "dc:", ("no-color",), ("[-d] [-c config] [--no-color] [all | name ...]",), Names.DEFAULT_ALL
     ),
     "dump": CommandLine("dc:", ("json",), ("[-d] [-c config] [--json] [all | name ...]",), Names.DEFAULT_ALL),
+    "events": CommandLine(
+        "dc:", ("json", "now"), ("[-d] [-c config] [--json] [--now] [all | name ...]",), Names.DEFAULT_ALL
+    ),
+    "wait": CommandLine(
+        "dc:",
+        ("for=", "timeout="),
+        ("[-d] [-c config] [--timeout seconds]", f"--for <{' | '.join(Goal.words())}>", "all | name ..."),
+        Names.SOME,
+    ),
     "attach": CommandLine("dc:", (), ("[-d] [-c config] all | name ...",), Names.SOME),
     "reload": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
     "upgrade": CommandLine("dc:", (), ("[-d] [-c config]",), Names.NONE),

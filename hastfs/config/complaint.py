@@ -20,6 +20,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "pidfile": _DAEMON,
     "listen": _DAEMON,
     "mountdir": _DAEMON,
+    "logformat": _DAEMON,
     "replication": _TRANSFER,
     "checksum": _TRANSFER,
     "compression": _TRANSFER,

@@ -12,7 +12,7 @@ from hastfs.config import schema, values
 from hastfs.config.grammar import Document, NodeSection, ResourceSection, Statement, Word, read
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.errors import ConfigError
-from hastfs.model import Checksum, Compression, Replication
+from hastfs.model import Checksum, Compression, LogFormat, Replication
 
 Settings: TypeAlias = Mapping[str, Word]
 """The values of one section by keyword, without `listen`, of which every one counts."""
@@ -38,6 +38,7 @@ def parse(text: str, path: str, node_names: Sequence[str]) -> Config:
         listen=_listen(source, document),
         mountdir=daemon.value("mountdir", values.read_path, schema.DEFAULT_MOUNTDIR),
         resources=_resources(source, document.resources, common),
+        logformat=daemon.value("logformat", LogFormat, LogFormat.CLASSIC),
         warnings=tuple(source.warnings),  # the last argument: complete when everything has been read
     )
 

@@ -23,6 +23,7 @@ from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
 from hastfs.daemon.workers import STATUS_WITHIN, Worker
 from hastfs.details import Details
 from hastfs.errors import DataError, HastError, SystemFailure, one_line
+from hastfs.facts import about
 from hastfs.model import Consistency, Role
 from hastfs.ondisk.layout import provider_size
 from hastfs.protocol.control import ResourceStatus
@@ -140,6 +141,17 @@ class ManagedResource:
         if self._secondary is not None:
             await self._secondary.apply(before)
 
+    def log_as(self, settings: LogSettings) -> None:
+        """From now on, its workers too: the one that runs, and those to come."""
+        self._around.logs = settings
+        worker = self._worker()
+        if worker is not None:
+            worker.log_as(settings)
+
+    @property
+    def log_settings(self) -> LogSettings:
+        return self._around.logs
+
     # -- for another program in this process; `changing` is held by the one before ---------------------------------
 
     @asynccontextmanager
@@ -242,7 +254,8 @@ class ManagedResource:
             before, self.role = self.role, role
             self._split_brain = False
             self._resting = self._last_in_sync = None
-            self._log.info("Role changed from %s to %s.", before.word, role.word)
+            told = about("role", **{"from": before.word, "to": role.word})
+            self._log.info("Role changed from %s to %s.", before.word, role.word, extra=told)
             self._hooks.fire(self.config.exec, "role", self.config.name, before.word, role.word)
             self._tell(self.config.name, None)
 

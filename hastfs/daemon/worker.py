@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -23,6 +24,7 @@ from setproctitle import setproctitle
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import logs, privileges
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
+from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.workerlink import (
     AskStatus,
     AtRisk,
@@ -34,6 +36,7 @@ from hastfs.daemon.workerlink import (
     HandOver,
     Happened,
     LinkEnd,
+    Log,
     Ready,
     StatusAnswer,
     Stop,
@@ -135,7 +138,8 @@ async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
     engine = _Engine()
     with plain_errors():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, link, engine)
+            nursery.start_soon(_obey, link, engine, job.logs)
+            nursery.start_soon(logs.keep_telling_repeats)
             if isinstance(job, PrimaryJob):
                 await _be_primary(job, opened, engine, link)
             else:
@@ -143,7 +147,7 @@ async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _obey(link: LinkEnd, engine: _Engine) -> None:
+async def _obey(link: LinkEnd, engine: _Engine, settings: LogSettings) -> None:
     while (order := await link.receive()) is not None:
         match order:
             case AskStatus():
@@ -151,6 +155,9 @@ async def _obey(link: LinkEnd, engine: _Engine) -> None:
             case Configure():
                 engine.configure(order.as_config)
                 link.send(Configured(order.number))
+            case Log():
+                form, level = order.as_words
+                logs.change(replace(settings, form=form, chosen=level))
             case HandOver():
                 engine.leaving.set()
             case Stop():

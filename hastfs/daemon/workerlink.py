@@ -16,6 +16,7 @@ import trio
 from hastfs.checks import check_text
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
+from hastfs.model import LogFormat, LogLevel
 from hastfs.resource.events import Event
 from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
@@ -46,6 +47,19 @@ class Configure:
     def as_config(self) -> ResourceConfig:
         """Raises TypeError, KeyError or ValueError if this is no configuration."""
         return ResourceConfig.from_plain(self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """To the worker: log in this form (`LogFormat`) and from this level on (`LogLevel`)."""
+
+    form: str
+    level: str
+
+    @property
+    def as_words(self) -> tuple[LogFormat, LogLevel]:
+        """Raises ValueError for words that are none of ours."""
+        return LogFormat(self.form), LogLevel(self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +152,7 @@ class Failed:
     """A new worker may do better."""
 
 
-Order: TypeAlias = AskStatus | Configure | Stop | HandOver
+Order: TypeAlias = AskStatus | Configure | Log | Stop | HandOver
 Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | AtRisk | Failed
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Order), *get_args(Report))}

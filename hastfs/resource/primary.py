@@ -53,11 +53,18 @@ class Primary(Replica):
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         self.statistics.stat_read += 1
+        self.telemetry.read_bytes += length
+        if self.batch is None:
+            self.batch = self.clock()
         Read(self, offset, length, done).issue()
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
         self.statistics.stat_write += 1
-        Write(self, offset, len(data), data, done).begin()
+        length = len(data)
+        self.telemetry.write_bytes += length
+        if self.batch is None:
+            self.batch = self.clock()
+        Write(self, offset, length, data, done).begin()
 
     def flush(self, done: Done) -> None:
         self.statistics.stat_flush += 1
@@ -65,6 +72,7 @@ class Primary(Replica):
 
     def discard(self, offset: int, length: int, done: Done, *, allocated: bool = False) -> None:
         self.statistics.stat_delete += 1
+        self.telemetry.delete_bytes += length
         discard(self, offset, length, done, allocated=allocated)
 
     # -- life ------------------------------------------------------------------------------------------------------

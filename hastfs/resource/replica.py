@@ -28,7 +28,7 @@ from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
 from hastfs.resource.remotecache import RemoteCache, Risk
 from hastfs.resource.status import Statistics
-from hastfs.resource.telemetry import Progress, Telemetry
+from hastfs.resource.telemetry import Telemetry
 from hastfs.resource.waiting import Wakeup
 
 log = logging.getLogger(__name__)
@@ -87,13 +87,7 @@ class Replica:
         self.size = component.layout.provider_size
         self.statistics = Statistics()
         self.telemetry = Telemetry()
-        self.started = time.time()
-        """Seconds since the epoch, as the next two; the rest of the times is trio's."""
-        self.connected_since: float | None = None
-        self.was_in_sync: float | None = None
-        """When both nodes last had the same data, if they have not now."""
-        self.sync: Progress | None = None
-        """Of the resync under way."""
+        self.both = self.telemetry.both
         nextents = component.layout.nextents
         self.map = Activemap(nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(nextents))
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
@@ -118,6 +112,9 @@ class Replica:
         self.writing_alone = 0
         """Writes and discards that were issued without a link and are not acknowledged."""
         self.sync_wanted = Wakeup()
+        self.clock = trio.lowlevel.current_clock().current_time
+        self.batch: float | None = None
+        """When the first request of the present batch came; None: there is no batch, the next request begins one."""
         self.unwritten: list[Unwritten] = []
         """Writes of the present batch that are queued for the other node, and not yet begun here."""
         self._held: list[Holdable] = []
@@ -148,8 +145,38 @@ class Replica:
             self.link.submit()
         if self.unwritten:
             unwritten, self.unwritten = self.unwritten, []
+            began = self.clock()
             for write in unwritten:
                 write.write_locally()
+            self.telemetry.local.spread(self.clock() - began, len(unwritten))
+        if self.batch is not None:
+            if self.telemetry.at_once:
+                self.telemetry.batch_over(self.clock() - self.batch)
+            self.batch = None
+
+    def write_late(self, write: Unwritten) -> None:
+        """Its batch was written before."""
+        began = self.clock()
+        write.write_locally()
+        self.telemetry.local.enter(self.clock() - began, 1)
+
+    def write_answered(self, began: float | None) -> None:
+        """A write that came at `began` was answered just now."""
+        if began is None:  # part of a discard
+            return
+        if began is self.batch:
+            self.telemetry.writes_at_once += 1
+        else:
+            self.telemetry.total.add(began, self.clock())
+
+    def read_answered(self, began: float | None) -> None:
+        """The same for a read."""
+        if began is None:  # of our own
+            return
+        if began is self.batch:
+            self.telemetry.reads_at_once += 1
+        else:
+            self.telemetry.read.add(began, self.clock())
 
     def extents(self, offset: int, length: int) -> tuple[int, int]:
         """The first and the last extent of a range of bytes."""
@@ -187,8 +214,8 @@ class Replica:
         The other node hears of it before any flush: without this one, it must not be taken for whole (promise 6).
         """
         link = self.link
-        if self.sync is None:
-            self.was_in_sync = time.time()
+        if self.telemetry.sync is None:
+            self.telemetry.was_in_sync = time.time()
         if link is not None and not (self.stale or self.detaching) and link.told is not None:
             consistency, generations = link.told
             if consistency is Consistency.CONSISTENT:
@@ -230,8 +257,7 @@ class Replica:
     def link_up(self, link: Link) -> None:
         """From now on, writes go to the other node too."""
         self.link = link
-        self.connected_since = time.time()
-        self.telemetry.connects += 1
+        self.telemetry.link_up()
         if self.remote_cache.link_up(link.boot, stale=self.stale):
             log.error(
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
@@ -242,13 +268,11 @@ class Replica:
 
     def link_down(self) -> None:
         """The other node is gone; what it may not have is remembered."""
-        now = time.time()
         if self.in_sync:
-            self.was_in_sync = now
+            self.telemetry.was_in_sync = time.time()
         link, self.link = self.link, None
         if link is None:
             return
-        self.connected_since = None
         self.telemetry.link_over(link.sent, link.received)
         self.remote_cache.link_down(link.boot, stale=self.stale)
         if not self.stale and self.map.unproven:

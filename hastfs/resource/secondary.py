@@ -82,7 +82,6 @@ class Secondary:
         self._datasize = component.layout.datasize
         self._statistics = Statistics()
         self._telemetry = Telemetry()
-        self._started = time.time()
         self._received = 0  # bytes
         self._map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
         self._metastore = Metastore(component, metadata, self._map, self._statistics, metaflush=config.metaflush)
@@ -134,8 +133,8 @@ class Secondary:
             disk="up-to-date" if whole else "inconsistent",
             peer_disk=peer_disk,
             size=self._component.layout.provider_size,
-            started=self._started,
-            connected_since=self._started,
+            started=self._telemetry.started,
+            connected_since=self._telemetry.started,
             last_in_sync=time.time() if whole and not self._is_source else None,
             counters=self._telemetry.counters(self._statistics)
             | {"sent_bytes": self._outbox.sent, "received_bytes": self._received},
@@ -384,6 +383,7 @@ class Secondary:
 
     def _write(self, request: Request) -> None:
         self._statistics.stat_write += 1
+        self._telemetry.write_bytes += request.length
         if request.memsync:
             self._put([encode_received(request.seq)])
         offset, length, data = request.offset, request.length, request.data
@@ -406,11 +406,13 @@ class Secondary:
 
     def _delete(self, request: Request) -> None:
         self._statistics.stat_delete += 1
+        self._telemetry.delete_bytes += request.length
         offset, length = request.offset, request.length
         self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=False))
 
     def _read(self, request: Request) -> None:
         self._statistics.stat_read += 1
+        self._telemetry.read_bytes += request.length
         self._waiting += request.length
 
         def granted(held: Range) -> None:

@@ -6,6 +6,7 @@ together and was done together is one entry of a histogram.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import trio
@@ -23,41 +24,47 @@ _FIRST = LATENCY_BOUNDS[0].bit_length() - 1  # of the first bound: its power of 
 class Latency:
     """A histogram that is filled in runs: entries that began and ended together cost one computation."""
 
-    __slots__ = ("_began", "_counts", "_ended", "_run", "_total")
+    __slots__ = ("_counts", "_total", "began", "ended", "run")
 
     def __init__(self) -> None:
         self._counts = [0] * 65  # by the bits of the number of microseconds
         self._total = 0.0
-        self._began = self._ended = 0.0
-        self._run = 0
+        self.began: float | None = None
+        self.ended = 0.0
+        self.run = 0
+        """Entries from `began` to `ended`, not yet entered. Where every nanosecond counts, one that fits is added here
+        without a call."""
 
-    def add(self, began: float, ended: float) -> None:
-        """One more, from and to a reading of the clock: the very same objects as for others make a run."""
-        if ended is self._ended and began is self._began:
-            self._run += 1
-        else:
+    def add(self, began: float | None, ended: float) -> None:
+        """One more, from and to a reading of the clock: the very same objects as for others make a run.
+
+        None: it is not to be counted.
+        """
+        if ended is self.ended and began is self.began:
+            self.run += 1
+        elif began is not None:
             self._close()
-            self._began, self._ended, self._run = began, ended, 1
+            self.began, self.ended, self.run = began, ended, 1
 
     def spread(self, seconds: float, number: int) -> None:
         """So many, one after the other, that took so long together."""
         if number:
-            self._enter(seconds / number, number)
+            self.enter(seconds / number, number)
 
     def _close(self) -> None:
-        if self._run:
-            self._enter(self._ended - self._began, self._run)
-            self._run = 0
+        if self.run and self.began is not None:
+            self.enter(self.ended - self.began, self.run)
+            self.run = 0
 
-    def _enter(self, took: float, number: int) -> None:
-        took = max(0.0, took)
+    def enter(self, took: float, number: int) -> None:
+        """So many that took so long each."""
         self._counts[int(took * 1e6).bit_length()] += number
         self._total += took * number
 
     @property
     def number(self) -> int:
         """Of all entries."""
-        return sum(self._counts) + self._run
+        return sum(self._counts) + self.run
 
     def histogram(self, *others: Latency) -> Histogram:
         """Of this one and others together."""
@@ -76,6 +83,7 @@ class Telemetry:
 
     __slots__ = (
         "both",
+        "connected_since",
         "connects",
         "delete_bytes",
         "disconnects",
@@ -83,16 +91,30 @@ class Telemetry:
         "local",
         "read",
         "read_bytes",
+        "reads_at_once",
         "received_bytes",
         "remote",
         "remote_errors",
         "sent_bytes",
+        "started",
+        "sync",
         "sync_bytes",
         "total",
+        "was_in_sync",
         "write_bytes",
+        "writes_at_once",
     )
 
     def __init__(self) -> None:
+        self.started = time.time()
+        """Seconds since the epoch, as the next two; the rest of the times is trio's."""
+        self.connected_since: float | None = None
+        self.was_in_sync: float | None = None
+        """When both nodes last had the same data, if they have not now."""
+        self.sync: Progress | None = None
+        """Of the resync under way."""
+        self.reads_at_once = self.writes_at_once = 0
+        """Answered in the very batch that they came in: how long that took is looked at when it is over."""
         self.read_bytes = self.write_bytes = self.delete_bytes = self.sync_bytes = 0
         self.sent_bytes = self.received_bytes = 0
         self.connects = self.disconnects = self.remote_errors = 0
@@ -104,8 +126,30 @@ class Telemetry:
         self.read = Latency()
         self.flush = Latency()
 
+    @property
+    def at_once(self) -> bool:
+        """Whether a request was answered in the present batch."""
+        return bool(self.reads_at_once or self.writes_at_once)
+
+    def batch_over(self, took: float) -> None:
+        """The requests of a batch came within so many seconds, and what could be answered at once is.
+
+        A read is taken from the kernel, done and answered before the next one is. Writes are done together.
+        """
+        reads, self.reads_at_once = self.reads_at_once, 0
+        writes, self.writes_at_once = self.writes_at_once, 0
+        self.read.spread(took, reads)
+        if writes:
+            self.total.enter(took, writes)
+
+    def link_up(self) -> None:
+        """There is a link."""
+        self.connected_since = time.time()
+        self.connects += 1
+
     def link_over(self, sent: int, received: int) -> None:
-        """A link that had been up, and moved so many bytes."""
+        """One that had been up, and moved so many bytes."""
+        self.connected_since = None
         self.disconnects += 1
         self.sent_bytes += sent
         self.received_bytes += received

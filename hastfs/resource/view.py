@@ -12,21 +12,22 @@ from hastfs.resource.replica import Replica
 
 def look(replica: Replica, standing: Standing, cells: int) -> Details:
     """One look at it. `cells`: of the map of what is dirty."""
+    telemetry = replica.telemetry
     return Details(
         role="primary",
         connection=standing.connection,
         disk="detached" if replica.detached else "inconsistent" if replica.stale else "up-to-date",
         peer_disk=_peer_disk(replica),
         size=replica.size,
-        started=replica.started,
-        connected_since=replica.connected_since,
-        last_in_sync=time.time() if replica.in_sync else replica.was_in_sync,
+        started=telemetry.started,
+        connected_since=telemetry.connected_since,
+        last_in_sync=time.time() if replica.in_sync else telemetry.was_in_sync,
         behind=replica.behind,
-        sync=None if replica.sync is None else replica.sync.look(replica.map.out_of_sync * replica.extentsize),
+        sync=None if telemetry.sync is None else telemetry.sync.look(replica.map.out_of_sync * replica.extentsize),
         problem=standing.problem,
         counters=_counters(replica),
         gauges=_gauges(replica),
-        latency=replica.telemetry.latency(),
+        latency=telemetry.latency(),
         dirty_map=replica.map.cells(cells),
     )
 

@@ -40,7 +40,8 @@ STATUSES = st.builds(
     extentsize=st.none() | U32,
     keepdirty=st.none() | U32,
     stats=st.dictionaries(st.sampled_from(STATISTICS), U64),
-    details=st.none() | st.builds(Details, role=NAMES, problem=st.text(max_size=20), behind=U64),
+    details=st.none()
+    | st.builds(Details, role=NAMES, problem=st.text(max_size=20).filter(str.isprintable), behind=U64),
 )
 
 

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from hastfs.cli.monitor import keys, rates, view
+from hastfs.cli.monitor import chronicle, keys, rates, view
 from hastfs.cli.monitor.keys import Key
 from hastfs.cli.monitor.scene import Happening, Scene
 from hastfs.cli.table import Look
 from hastfs.details import LATENCY_BOUNDS, Details, Histogram
+from hastfs.news import Kind, News
 from hastfs.protocol.control import ResourceStatus
 
 NOW = 1_800_000_000.0
@@ -159,6 +160,41 @@ def test_quitting_works_from_everywhere() -> None:
     made.press(Key.HELP)
     made.press(Key.PAUSE)
     assert not made.press(Key.QUIT)
+
+
+# -- the event log
+
+
+@pytest.mark.parametrize(
+    ("news", "said"),
+    [
+        (News(NOW, Kind.CALL, "x", {"happening": "split-brain"}), "split-brain"),
+        (News(NOW, Kind.CHANGE, "x", {"peer_disk": "outdated", "behind": 7}), "peer disk outdated"),
+        (News(NOW, Kind.CHANGE, "x", {"disk": "detached", "problem": "It failed."}), "disk detached, It failed."),
+        (News(NOW, Kind.CREATE, "x", {"role": "init"}), "new in hast.conf"),
+        (News(NOW, Kind.DESTROY, "x"), "gone from hast.conf"),
+    ],
+)
+def test_news_that_matter_are_a_line_of_the_log(news: News, said: str) -> None:
+    assert chronicle.happening(news) == Happening(NOW, "x", said)
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        News(NOW, Kind.EXISTS, "x", {"role": "primary"}),
+        News(NOW, Kind.EXISTS),
+        News(NOW, Kind.CHANGE, "x", {"sync_left": 5, "behind": 7, "problem": None}),
+    ],
+)
+def test_state_and_progress_are_no_events(news: News) -> None:
+    assert chronicle.happening(news) is None
+
+
+def test_the_end_of_hastd_is_an_event() -> None:
+    assert chronicle.happening(News(NOW, Kind.END, None, {"reason": "upgrade"})) == Happening(
+        NOW, "hastd", "ends, upgrade"
+    )
 
 
 # -- the screen

@@ -134,7 +134,7 @@ def test_a_resource_needs_a_name() -> None:
 
 
 def test_details_arrive_as_they_were_sent() -> None:
-    status = replace(STATUS, details=Details("primary", sync=Sync("to-peer", 9, 4, 0.5, 1.0), problem='quite "bad"\0'))
+    status = replace(STATUS, details=Details("primary", sync=Sync("to-peer", 9, 4, 0.5, 1.0), problem='quite "bad"'))
     assert Reply.decode(received(Reply(resources=[status]).encode())).resources == [status]
 
 

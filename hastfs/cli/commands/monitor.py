@@ -30,6 +30,8 @@ async def _monitor(terminal: Terminal, names: Sequence[str], control: str) -> in
             return [table.look(one.status, one.details) for one in await hastd.status(*names, cells=cells)]
 
         async def listen() -> AsyncIterator[Happening]:
-            yield Happening(0, "", "")
+            nothing: tuple[Happening, ...] = ()
+            for news in nothing:
+                yield news
 
         return await Monitor(terminal, Scene(os.uname().nodename), ask, listen).run()

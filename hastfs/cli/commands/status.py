@@ -18,10 +18,20 @@ HEADER = "Name\tStatus\t Role\t\tComponents"
 
 
 def run(options: Options, config: Config) -> int:
+    if options.json:
+        return _show_json(options, config)
     if sys.stdout.isatty() if options.table is None else options.table:
         return _show_table(options, config)
     resources = ask(options, config)
     output.say("\n".join((HEADER, *(line(resource) for resource in resources))))
+    return report_errors(resources)
+
+
+def _show_json(options: Options, config: Config) -> int:
+    from hastfs.cli import plain  # noqa: PLC0415  # as below
+
+    resources = ask(options, config, details=True)
+    output.say(plain.document(map(plain.status, resources)))
     return report_errors(resources)
 
 

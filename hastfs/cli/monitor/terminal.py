@@ -9,7 +9,7 @@ import tty
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleDimensions, Group
 from rich.control import Control
 from rich.screen import Screen
 from rich.text import Text
@@ -39,8 +39,8 @@ class Terminal:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Columns and lines, as they are now."""
-        return self._console.size
+        """Columns and lines, as they are now: COLUMNS and LINES in the environment are of another moment."""
+        return os.get_terminal_size(1)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -61,4 +61,5 @@ class Terminal:
 
     def draw(self, lines: Sequence[Text]) -> None:
         """All of the screen, in one write."""
+        self._console.size = ConsoleDimensions(*self.size)
         self._console.print(Control.home(), Screen(Group(*lines)), sep="", end="")
