@@ -19,6 +19,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "control": _DAEMON,
     "pidfile": _DAEMON,
     "listen": _DAEMON,
+    "metrics": _DAEMON,
     "mountdir": _DAEMON,
     "logformat": _DAEMON,
     "replication": _TRANSFER,
@@ -40,6 +41,7 @@ PLACES: dict[str, tuple[str, ...]] = {
 _STRINGS = {
     "CONTROL": "an address (/path, uds:///path or unix:///path)",
     "LISTEN": "an address",
+    "METRICS": "an address or none",
     "REMOTE": "an address or none",
     "SOURCE": "an address",
     "NAME": "a name",

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,6 +28,9 @@ from hastfs.errors import BusyError, HastError
 from hastfs.model import Role
 from hastfs.protocol.control import ALL, ERROR_NO_RESOURCE, Reply, Request, ResourceStatus
 from hastfs.resource.waiting import Wakeup
+
+if TYPE_CHECKING:
+    from hastfs.daemon.metrics.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,8 @@ class Supervisor:
         self._control = ControlServer(self, self._newsroom)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
+        self._metrics: Endpoint | None = None
+        self._serving: trio.Nursery
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
@@ -77,6 +83,8 @@ class Supervisor:
                     doors.start_soon(self._listener.run, self._doors.listeners)
                     doors.start_soon(self._newsroom.run)
                     doors.start_soon(self._control.run, self._doors.control)
+                    self._serving = doors
+                    self._serve_metrics()
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
                         doors.start_soon(Heir(self._left, self._resources).run)
@@ -110,6 +118,18 @@ class Supervisor:
     def _serve_doors(self) -> None:
         self._listener.listen_on(self._doors.listeners)
         self._control.listen_on(self._doors.control)
+        self._serve_metrics()
+
+    def _serve_metrics(self) -> None:
+        """Its libraries are loaded only if somebody wants metrics."""
+        sockets = self._doors.metrics
+        if self._metrics is not None:
+            self._metrics.listen_on(sockets)
+        elif sockets:
+            from hastfs.daemon.metrics.endpoint import Endpoint  # noqa: PLC0415
+
+            self._metrics = Endpoint(self._resources)
+            self._serving.start_soon(self._metrics.run, sockets)
 
     async def reload(self, request: Request) -> Reply:
         """Reads the configuration again. HastError if it is not in force then, or cost a resource its role."""

@@ -63,6 +63,7 @@ VALUES = {
     "checksum": "crc32",
     "compression": "lzf",
     "timeout": "5",
+    "logformat": "json",
     "metaflush": "on",
     "device": "off",
     "on": "x { }",
@@ -133,7 +134,8 @@ def test_an_error_names_file_line_word_and_what_was_expected(text: str, message:
 
 
 GLOBAL_WORDS = (
-    "checksum, compression, control, exec, listen, metaflush, mountdir, on, pidfile, replication, resource or timeout"
+    "checksum, compression, control, exec, listen, logformat, metaflush, metrics, mountdir, on, pidfile, replication, "
+    "resource or timeout"
 )
 RESOURCE_WORDS = "checksum, compression, device, exec, local, metaflush, name, on, replication, timeout or }"
 
@@ -144,8 +146,8 @@ RESOURCE_WORDS = "checksum, compression, device, exec, local, metaflush, name, o
         ("", GLOBAL_WORDS),
         ("timeout 5 ", GLOBAL_WORDS),
         ("resource a { } ", GLOBAL_WORDS),
-        ("on a { ", "control, listen, mountdir, pidfile or }"),
-        ("on a { pidfile /x ", "control, listen, mountdir, pidfile or }"),
+        ("on a { ", "control, listen, logformat, metrics, mountdir, pidfile or }"),
+        ("on a { pidfile /x ", "control, listen, logformat, metrics, mountdir, pidfile or }"),
         ("resource a { metaflush on ", RESOURCE_WORDS),
         ("resource a { on b { } ", RESOURCE_WORDS),
         ("resource a { on b { metaflush on ", "device, local, metaflush, name, remote, source or }"),

@@ -50,6 +50,8 @@ class Track:
         self.writes: deque[float] = deque(maxlen=REMEMBERED)
         self.reads: deque[float] = deque(maxlen=REMEMBERED)
         """Bytes a second, oldest first."""
+        self.dirty_map: tuple[int, ...] = ()
+        """As in `Details`; empty: not asked for, or not known."""
         self._at = 0.0
 
     def add(self, look: Look, at: float) -> None:

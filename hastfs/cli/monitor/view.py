@@ -68,7 +68,7 @@ def render(scene: Scene, *, width: int, height: int, ascii_only: bool = False) -
     middle = middle[:inner] + [Text()] * (inner - len(middle))
     lines = [top, *middle, bottom][:height]
     for line in lines:
-        line.truncate(width)
+        line.truncate(width, overflow="crop" if ascii_only else "ellipsis")
     return lines
 
 
@@ -101,7 +101,7 @@ def _chosen(scene: Scene, width: int, height: int, ascii_only: bool) -> list[Tex
         _rule(look.status.resource, _facts(look, scene.now), width, ascii_only),
         *_beside(_traffic(track, ascii_only), _latencies(track.interval), width),
         _queues(look),
-        *_dirty(look, width, height, ascii_only),
+        *_dirty(track, look, width, height, ascii_only),
         *table.remarks(look, width=width, ascii_only=ascii_only),
     ]
 
@@ -161,18 +161,18 @@ def _queues(look: Look) -> Text:
     return line.append("  to send ").append(words.size(gauges.get("send_queue_bytes", 0)))
 
 
-def _dirty(look: Look, width: int, height: int, ascii_only: bool) -> Iterator[Text]:
+def _dirty(track: Track, look: Look, width: int, height: int, ascii_only: bool) -> Iterator[Text]:
     marked = look.details.gauges.get("dirty_bytes", look.status.dirty or 0)
     shapes = _HEAT[ascii_only]
     legend = Text.assemble(f"{'Dirty':12}", (words.size(marked), HEAD))
-    if look.details.dirty_map:
+    if track.dirty_map:
         legend.append(" " * max(width - cell_len(legend.plain) - 23, 2)).append("clean ", QUIET)
         for shape, style in zip(shapes, _HEAT_STYLES, strict=True):
             legend.append(shape * 2, style)
         legend.append(" dirty", QUIET)
     yield legend
     across = max(width - 2, 1)
-    found = look.details.dirty_map[: across * _map_lines(height)]
+    found = track.dirty_map[: across * _map_lines(height)]
     for start in range(0, len(found), across):
         line = Text(" ")
         for kind, run in _runs(map(_heat, found[start : start + across])):
