@@ -6,6 +6,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
@@ -25,6 +26,7 @@ from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
 from hastfs.daemon.upgrader import SIGNALS, Heir, Upgrader
 from hastfs.errors import BusyError, HastError
+from hastfs.facts import about
 from hastfs.model import Role
 from hastfs.protocol.control import ALL, ERROR_NO_RESOURCE, Reply, Request, ResourceStatus
 from hastfs.resource.waiting import Wakeup
@@ -106,7 +108,7 @@ class Supervisor:
                 if number == signal.SIGHUP:
                     self._hangup.set()
                 else:
-                    log.info("Termination signal received, exiting.")
+                    log.info("Termination signal received, exiting.", extra=about("stop"))
                     self._ending.set()
 
     async def _reload_on_hangup(self) -> None:
@@ -193,6 +195,23 @@ class Supervisor:
             return status
 
         return await self._for_each(request.resources, look)
+
+    async def log_level(self, request: Request) -> Reply:
+        """What is logged about the resources that are asked for, and if that is all, about everything else."""
+        level, of_all = request.level, request.resources == (ALL,)
+        if level is not None and of_all:
+            self._resources.log_as(replace(self._resources.logs, chosen=level))
+
+        async def tell(resource: ManagedResource) -> ResourceStatus:
+            name = resource.config.name
+            if level is not None and not of_all:
+                self._resources.log_as(replace(resource.log_settings, chosen=level), [name])
+            return ResourceStatus(name, loglevel=resource.log_settings.level.value)
+
+        reply = await self._for_each(request.resources, tell)
+        if of_all:
+            reply.loglevel = self._resources.logs.level.value
+        return reply
 
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service. BusyError, with none of them touched, if one is in use: unless forced."""

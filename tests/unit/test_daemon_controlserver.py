@@ -44,6 +44,10 @@ class FakeSupervisor:
             await self.hanging.wait()
         return Reply(resources=[ResourceStatus("disk", role="primary", workerpid=0)])
 
+    async def log_level(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return Reply(resources=[ResourceStatus("disk", loglevel="info")], loglevel="debug")
+
     async def reload(self, request: Request) -> Reply:
         self.requests.append(request)
         if self.busy:
