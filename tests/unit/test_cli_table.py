@@ -78,9 +78,12 @@ def test_an_error_of_one_resource_is_told_in_its_place() -> None:
     assert [line.split()[:2] for line in lines[1:]] == [["gone", "error"], ["!", "No"], ["x", "primary"]]
 
 
-def test_an_error_without_words_has_at_least_its_number() -> None:
-    lines = table.render([Look(ResourceStatus("x", error=9), Details())], width=80, now=NOW).plain.splitlines()
-    assert lines[2] == "  ! hastd answers with error 9."
+@pytest.mark.parametrize(
+    ("error", "said"), [(1, "hastd has no resource of this name."), (9, "hastd answers with error 9.")]
+)
+def test_an_error_without_words_gets_some(error: int, said: str) -> None:
+    lines = table.render([Look(ResourceStatus("x", error=error), Details())], width=80, now=NOW).plain.splitlines()
+    assert lines[2] == f"  ! {said}"
 
 
 def test_an_idle_resource_has_dashes() -> None:
