@@ -132,9 +132,16 @@ async def test_it_draws_anew_when_the_terminal_has_another_size(stage: Stage) ->
 async def test_another_choice_is_mapped_at_once(stage: Stage) -> None:
     at = trio.current_time()
     await stage.press(b"\t")
-    assert "> two" in stage.canvas.screen
-    assert stage.hastd.maps[-1] == "two"
+    await stage.until(lambda: "> two" in stage.canvas.screen and stage.hastd.maps[-1] == "two")
     assert trio.current_time() - at < 0.5
+
+
+async def test_many_events_are_few_drawings(stage: Stage) -> None:
+    drawn = stage.canvas.drawn
+    for number in range(100):
+        await stage.hastd.tell.send(Happening(0.0, "one", f"event {number}"))
+    await stage.until(lambda: "event 99" in stage.canvas.screen)
+    assert stage.canvas.drawn - drawn < 10
 
 
 async def test_it_waits_for_a_hastd_that_ended(stage: Stage) -> None:
