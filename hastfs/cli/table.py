@@ -103,7 +103,7 @@ def remarks(one: Look, *, width: int, ascii_only: bool = False) -> Iterator[Text
 def progress(sync: Sync, *, width: int, ascii_only: bool = False) -> Iterator[Text]:
     """`Resync to peer ━━━━━━╌╌╌╌ 63.1 %  98 MiB/s  1.2 GiB left  12 s to go`; without room for a bar in words alone."""
     way = {"to-peer": "to", "from-peer": "from"}.get(sync.direction, "with")
-    done = sync.total - sync.left
+    done = max(sync.total - sync.left, 0)
     facts = [words.percent(done, sync.total), words.rate(sync.rate), f"{words.size(sync.left)} left"]
     if sync.eta is not None:
         facts.append(f"{words.span(sync.eta)} to go")

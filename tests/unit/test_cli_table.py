@@ -120,6 +120,18 @@ def test_only_names_and_commands_are_wider_than_the_terminal(details: Details, w
     assert [line for line in lines if cell_len(line) > width and line != name and "run: " not in line] == []
 
 
+@given(
+    st.builds(
+        Sync, st.sampled_from(("to-peer", "from-peer", "x")), *[st.integers(0, 2**64 - 1)] * 2, st.floats(0, 2**60)
+    ),
+    st.integers(20, 200),
+)
+def test_no_resync_is_too_strange_to_be_shown(sync: Sync, width: int) -> None:
+    lines = list(table.progress(sync, width=width))
+    assert lines
+    assert "-" not in lines[0].plain.replace("to-peer", "")
+
+
 def test_what_a_peer_said_does_not_steer_the_terminal() -> None:
     lines = shown(Details(problem="Refused: \x1b[2Jgo\x07away", remedy="hastctl \x1b]0;x\x07"))
     assert all(line.isprintable() for line in lines)
