@@ -8,11 +8,17 @@ a field may be added, none changes its sense (docs/json.md).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
+from hastfs.checks import check_counts, check_line, check_name, check_number, check_real
+
 LATENCY_BOUNDS: Final = tuple(1 << exponent for exponent in range(4, 25))
 """Microseconds, 16 us to 16.8 s: the upper bounds of the buckets of a `Histogram`; one more bucket has no bound."""
+
+MAX_CELLS: Final = 4096
+"""The most parts that a map of dirty extents can be asked for in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,10 @@ class Histogram:
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
-        counts = tuple(plain["counts"])
-        if len(counts) != len(LATENCY_BOUNDS) + 1 or not all(type(count) is int and count >= 0 for count in counts):
+        counts = tuple(check_number(count) for count in plain["counts"])
+        if len(counts) != len(LATENCY_BOUNDS) + 1:
             raise ValueError(f"{counts!r} are no counts of a histogram")
-        return cls(counts, float(plain["total"]))
+        return cls(counts, check_real(plain["total"]))
 
     def percentile(self, share: float) -> float | None:
         """Seconds that `share` (0 to 1) of all took at most, interpolated in the bucket; None if there were none.
@@ -69,6 +75,12 @@ class Sync:
     """Bytes made equal a second, over the last seconds."""
     started: float
     """Seconds since the epoch."""
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Self:
+        rate, started = check_real(plain["rate"]), check_real(plain["started"])
+        total, left = check_number(plain["total"]), check_number(plain["left"])
+        return cls(check_line(plain["direction"]), total, left, rate, started)
 
     @property
     def eta(self) -> float | None:
@@ -125,9 +137,46 @@ class Details:
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
         """Fields that are not known are left out: the other side may be newer."""
-        known = {name: plain[name] for name in cls.__dataclass_fields__ if name in plain}
-        if known.get("sync") is not None:
-            known["sync"] = Sync(**{name: known["sync"][name] for name in Sync.__dataclass_fields__})
-        known["latency"] = {name: Histogram.from_plain(one) for name, one in known.get("latency", {}).items()}
-        known["dirty_map"] = tuple(known.get("dirty_map", ()))
-        return cls(**known)
+        try:
+            return cls(**{name: check(plain[name]) for name, check in _CHECKS.items() if name in plain})
+        except (KeyError, AttributeError) as error:
+            raise ValueError(f"no details of a resource: {error}") from error
+
+
+def _time(value: Any) -> float | None:
+    return None if value is None else check_real(value)
+
+
+def _sync(value: Any) -> Sync | None:
+    return None if value is None else Sync.from_plain(value)
+
+
+def _latency(value: Any) -> dict[str, Histogram]:
+    return {check_name(name): Histogram.from_plain(one) for name, one in value.items()}
+
+
+def _cells(value: Any) -> tuple[int, ...]:
+    cells = tuple(check_number(cell) for cell in value)
+    if len(cells) > MAX_CELLS or any(cell > 1000 for cell in cells):
+        raise ValueError("not the parts of a map, per mille")
+    return cells
+
+
+_CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
+    "role": check_line,
+    "connection": check_line,
+    "disk": check_line,
+    "peer_disk": check_line,
+    "size": check_number,
+    "started": _time,
+    "connected_since": _time,
+    "last_in_sync": _time,
+    "behind": check_number,
+    "sync": _sync,
+    "problem": check_line,
+    "remedy": check_line,
+    "counters": check_counts,
+    "gauges": check_counts,
+    "latency": _latency,
+    "dirty_map": _cells,
+}

@@ -77,6 +77,12 @@ class BusyError(HastError):
     exit_code = os.EX_TEMPFAIL  # 75
 
 
+class NotYet(HastError):
+    """What was waited for is not so within the time that was given; waiting once more may help."""
+
+    exit_code = os.EX_TEMPFAIL  # 75
+
+
 class ProtocolError(HastError):
     """The other side sent what it must not send; the connection is dropped (promise 9)."""
 

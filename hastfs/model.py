@@ -50,6 +50,29 @@ class Replication(enum.Enum):
     ASYNC = "async"
 
 
+class LogFormat(enum.Enum):
+    """What a line of the log looks like (docs/logs.md)."""
+
+    CLASSIC = "classic"
+    """The original's: `[LEVEL] [resource] (role) message`."""
+    LOGFMT = "logfmt"
+    JSON = "json"
+
+
+class LogLevel(enum.Enum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+    @property
+    def number(self) -> int:
+        """Python's."""
+        return 10 * (1 + list(LogLevel).index(self))
+
+
 class Checksum(enum.Enum):
     """How data on the wire is protected (hast.conf(5), checksum)."""
 

@@ -111,7 +111,7 @@ class FakeWorker(Worker):
         self._log.append(f"kill {self.pid}")
         self.end(KILLED)
 
-    async def status(self) -> Status:
+    async def status(self, cells: int = 0) -> Status:
         if self.hangs or self.ended.is_set():
             raise SystemFailure("Worker process does not answer.")
         return Status("complete", 0, 2097152, 64, {"stat_read": 1})

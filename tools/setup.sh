@@ -53,9 +53,14 @@ missing_packages() {
     { command -v ps && command -v pkill; } >/dev/null || missing+=(procps)
     case ",$extras," in
         *,test,*)
-            command -v fio >/dev/null || missing+=(fio)
-            { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
-            command -v nft >/dev/null || missing+=(nftables)
+            # PROGRAM:PACKAGE, whatever the tests run beside our own
+            local tool
+            for tool in fio:fio ip:iproute2 tc:iproute2 nft:nftables \
+                tmux:tmux zsh:zsh fish:fish \
+                pg_createcluster:postgresql runc:runc /bin/busybox:busybox-static \
+                qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin; do
+                command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
+            done
             ;;
     esac
     printf '%s\n' "${missing[@]}"
@@ -66,7 +71,8 @@ install_packages() {
     command -v apt-get >/dev/null || fail "these packages are missing and there is no apt-get to install them: $*"
     say "installing $*"
     export DEBIAN_FRONTEND=noninteractive
-    local install=(apt-get install -y -q --no-install-recommends "$@")
+    # RUNLEVEL: what is installed here starts no services
+    local install=(env RUNLEVEL=1 apt-get install -y -q --no-install-recommends "$@")
     if ! "${install[@]}" </dev/null >/dev/null 2>&1; then # the package lists may be missing or too old
         apt-get update -q </dev/null >/dev/null || fail "apt-get update failed"
         "${install[@]}" </dev/null >&2 || fail "apt-get could not install: $*"

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterator
 
-from hastfs.errors import HastError, ProtocolError, SystemFailure
+from hastfs.errors import ProtocolError, SystemFailure
+from hastfs.news import Kind, News
+from hastfs.protocol.answer import refusal
 from hastfs.protocol.control import MAX_NV, Reply, Request
-from hastfs.protocol.frame import Frame, FrameReader
+from hastfs.protocol.frame import FrameReader
 
 _CREDENTIALS = struct.Struct("=3i")
 """struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)."""
-
-
-class DaemonError(HastError):
-    """hastd cannot carry the request out. Its number is the exit code where that is a sysexits one."""
-
-    def __init__(self, reply: Reply) -> None:
-        ours = reply.error >= os.EX_USAGE and reply.errmsg
-        super().__init__(reply.errmsg if ours else f"Error {reply.error} received from hastd.")
-        self.exit_code = reply.error if ours else os.EX_SOFTWARE
 
 
 class Client:
@@ -57,32 +52,59 @@ class Client:
     def ask(self, request: Request) -> Reply:
         """Raises DaemonError if the request as a whole failed, SystemFailure if there is no answer."""
         try:
-            self._limit()
-            self._socket.sendall(b"".join(request.encode()))
-            reply = Reply.decode(self._receive())
+            reply = next(self._replies(request), None)
+            if reply is None:
+                raise ProtocolError("the connection was closed")
         except TimeoutError:
             raise SystemFailure(f"No answer from hastd via {self._path} within {self._within:g} s.") from None
         except (OSError, ProtocolError) as error:
             raise SystemFailure(f"No usable answer from hastd via {self._path}: {error}.") from error
         if reply.error:
-            raise DaemonError(reply)
+            raise refusal(reply)
         return reply
 
-    def _receive(self) -> Frame:
+    def listen(self, request: Request, timeout: float | None) -> Iterator[News]:
+        """The news that hastd sends from now on; ends with the connection.
+
+        `timeout`: seconds from the state on, None: for ever. Raises TimeoutError then, DaemonError if hastd refuses,
+        SystemFailure if it does not tell the state in time.
+        """
+        told = False
+        try:
+            for reply in self._replies(request):
+                if reply.error:
+                    raise refusal(reply)
+                if reply.news is None:
+                    continue  # of a kind that is newer than we are
+                if reply.news.kind is Kind.EXISTS and reply.news.resource is None:
+                    told, self._deadline = True, math.inf if timeout is None else time.monotonic() + timeout
+                yield reply.news
+        except TimeoutError:
+            if told:
+                raise
+            raise SystemFailure(f"No answer from hastd via {self._path} within {self._within:g} s.") from None
+        except (OSError, ProtocolError) as error:
+            raise SystemFailure(f"No usable answer from hastd via {self._path}: {error}.") from error
+
+    def _replies(self, request: Request) -> Iterator[Reply]:
+        """Until the other side closes the connection."""
+        self._limit()
+        self._socket.sendall(b"".join(request.encode()))
         reader = FrameReader(MAX_NV, 0)
-        while (frame := reader.next()) is None:
+        while True:
+            while (frame := reader.next()) is not None:
+                yield Reply.decode(frame)
             self._limit()
             count = self._socket.recv_into(reader.buffer())
             if not count:
-                raise ProtocolError("the connection was closed")
+                return
             reader.received(count)
-        return frame
 
     def _limit(self) -> None:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._socket.settimeout(left)
+        self._socket.settimeout(None if left == math.inf else left)
 
 
 def wait_for_end(pid: int, within: float) -> bool:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hastfs.cli import options, output
-from hastfs.cli.options import Options, UsageShown
+from hastfs.cli.options import HelpWanted, Options, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.errors import HastError
@@ -20,9 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     As in a shell it is 128 and the signal's number where another program would have died of a signal.
     """
     try:
-        given = options.parse_hastctl(sys.argv[1:] if arguments is None else arguments)
-        with output.log_shown():
-            return _command(given.command)(given, files.load(given.config))
+        return _obey(sys.argv[1:] if arguments is None else arguments)
     except UsageShown as error:
         return options.show(error)
     except HastError as error:
@@ -34,11 +32,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
-def _command(name: str) -> Callable[[Options, Config], int]:
+def _obey(arguments: Sequence[str]) -> int:
+    try:
+        given = options.parse_hastctl(arguments)
+    except HelpWanted as wanted:
+        output.say(_help(wanted.command))
+        return wanted.exit_code
+    with output.log_shown():
+        run = _command(given.command)
+        return run(given, files.load(given.config) if options.COMMANDS[given.command].config else None)
+
+
+def _help(command: str) -> str:
+    texts = importlib.import_module("hastfs.cli.help")
+    text: str = texts.command_text(command) if command else texts.hastctl_text()
+    return text
+
+
+def _command(name: str) -> Callable[[Options, Config | None], int]:
     """The module of that name does it. Only that one is loaded: applications wait for `role primary` after a failure,
     and what `create` needs takes longer to import than all the rest to be done.
     """
-    run: Callable[[Options, Config], int] = importlib.import_module(f"hastfs.cli.commands.{name}").run
+    run: Callable[[Options, Config | None], int] = importlib.import_module(f"hastfs.cli.commands.{name}").run
     return run
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,7 @@ import trio
 
 from hastfs import __version__
 from hastfs.cli import options, output
-from hastfs.cli.options import DaemonOptions, UsageShown
+from hastfs.cli.options import DaemonOptions, HelpWanted, UsageShown
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.daemon import inheritance, jobs, leftovers, logs, privileges, program
@@ -35,23 +36,34 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code, in the foreground when the daemon has ended."""
     try:
-        given = options.parse_hastd(sys.argv[1:] if arguments is None else arguments)
-        if given.can_inherit is not None:
-            return _check(given, given.can_inherit)
-        if given.inherit is not None:
-            return _take_over(given, given.inherit)
-        return _start(given)
+        return _obey(sys.argv[1:] if arguments is None else arguments)
     except UsageShown as error:
         return options.show(error)
     except HastError as error:
         output.error(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+
+
+def _obey(arguments: Sequence[str]) -> int:
+    try:
+        given = options.parse_hastd(arguments)
+    except HelpWanted as wanted:
+        output.say(importlib.import_module("hastfs.cli.help").hastd_text())
+        return wanted.exit_code
+    if given.can_inherit is not None:
+        return _check(given, given.can_inherit)
+    if given.inherit is not None:
+        return _take_over(given, given.inherit)
+    return _start(given)
 
 
 def _start(given: DaemonOptions) -> int:
     start = _Start(given)
     config = start.understand(files.read(given.config), given.config)
     with contextlib.closing(Doors(config)) as doors:
+        start.logs = dataclasses.replace(start.logs, form=config.logformat)
         serving = _settle(start.logs)
         for warning in config.warnings:
             log.warning("%s", warning)
@@ -96,11 +108,13 @@ def _take_over(given: DaemonOptions, fd: int) -> int:
     """Goes on in the process of another hastd, after a `_check`."""
     left = program.read(fd)
     program.own(left, fd)
-    logs.setup(LogSettings(given.foreground, given.debug))
+    start = _Start(given)
+    logs.setup(start.logs)
     try:
-        start = _Start(given)
         start.program = Program(left.command, left.directory, start.program.config)
         config = start.understand(left.config, start.program.config)
+        start.logs = dataclasses.replace(start.logs, form=config.logformat)
+        logs.change(start.logs)
         doors = Doors(config, left.doors)
     except Exception:
         log.critical("hastd cannot take over.", exc_info=True)
@@ -122,6 +136,13 @@ def _settle(settings: LogSettings) -> Callable[[], None]:
     return detached.serving
 
 
+async def _run(supervisor: Supervisor, serving: Callable[[], None]) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(logs.keep_telling_repeats)
+        await supervisor.run(serving)
+        nursery.cancel_scope.cancel()
+
+
 def _serve(
     start: _Start, config: Config, doors: Doors, serving: Callable[[], None], left: Inheritance | None = None
 ) -> int:
@@ -132,7 +153,7 @@ def _serve(
                 leftovers.clear(config)
             launcher = ProcessLauncher(starter)
             supervisor = Supervisor(config, start.read, doors, launcher, start.logs, program=start.program, left=left)
-            trio.run(supervisor.run, serving)
+            trio.run(_run, supervisor, serving)
     except Exception:
         log.critical("hastd failed.", exc_info=True)
         return os.EX_SOFTWARE

@@ -2,42 +2,104 @@
 
 from __future__ import annotations
 
+import enum
 import getopt
+import math
+import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from hastfs.config.schema import DEFAULT_PATH
 from hastfs.daemon.inheritance import CAN_INHERIT, INHERIT
 from hastfs.errors import UsageError
+from hastfs.goal import Goal
 from hastfs.model import Role
 
 HASTD_USAGE = "hastd: [-dFh] [-c config] [-P pidfile]"
+HASTD_LETTERS: Final = "c:dFhP:"
 
-HASTCTL_USAGE = """\
-usage: hastctl create [-df] [-c config] [-e extentsize] [-k keepdirty]
-\t\t[-m mediasize] name ...
-       hastctl role [-df] [-c config] <init | primary | secondary> all | name ...
-       hastctl list [-d] [-c config] [all | name ...]
-       hastctl status [-d] [-c config] [all | name ...]
-       hastctl dump [-d] [-c config] [all | name ...]
-       hastctl attach [-d] [-c config] all | name ...
-       hastctl reload [-df] [-c config]
-       hastctl upgrade [-d] [-c config]
-       hastctl stop [-df] [-c config]"""
 
-_LETTERS = {
-    "create": "dfc:e:k:m:h",
-    "role": "dfc:h",
-    "list": "dc:h",
-    "status": "dc:h",
-    "dump": "dc:h",
-    "attach": "dc:h",
-    "reload": "dfc:h",
-    "upgrade": "dc:h",
-    "stop": "dfc:h",
+class Names(enum.Enum):
+    """Which names of resources a command takes."""
+
+    NONE = "none"
+    SOME = "some"
+    """At least one; hastd knows what `all` is."""
+    DEFAULT_ALL = "default all"
+    """Without any, all."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What may follow a command."""
+
+    letters: str
+    """As getopt(3) has them; `-h` is there for all."""
+    words: tuple[str, ...]
+    """Long options, those with a value end with `=`; `--help` is there for all."""
+    usage: tuple[str, ...]
+    """What the usage text says after the command, a line each."""
+    names: Names
+    config: bool = True
+    """Whether the command needs hast.conf."""
+
+
+COMMANDS: Final = {
+    "create": CommandLine(
+        "dfc:e:k:m:",
+        (),
+        ("[-df] [-c config] [-e extentsize] [-k keepdirty]", "[-m mediasize] name ..."),
+        Names.SOME,
+    ),
+    "role": CommandLine(
+        "dfc:",
+        ("wait", "timeout="),
+        ("[-df] [-c config] [--wait] [--timeout seconds]", "<init | primary | secondary> all | name ..."),
+        Names.SOME,
+    ),
+    "list": CommandLine("dc:", ("json",), ("[-d] [-c config] [--json] [all | name ...]",), Names.DEFAULT_ALL),
+    "status": CommandLine(
+        "dc:",
+        ("json", "table", "classic", "no-color"),
+        ("[-d] [-c config] [--json | --table | --classic]", "[--no-color] [all | name ...]"),
+        Names.DEFAULT_ALL,
+    ),
+    "monitor": CommandLine(
+        "dc:", ("no-color",), ("[-d] [-c config] [--no-color] [all | name ...]",), Names.DEFAULT_ALL
+    ),
+    "dump": CommandLine("dc:", ("json",), ("[-d] [-c config] [--json] [all | name ...]",), Names.DEFAULT_ALL),
+    "events": CommandLine(
+        "dc:", ("json", "now"), ("[-d] [-c config] [--json] [--now] [all | name ...]",), Names.DEFAULT_ALL
+    ),
+    "wait": CommandLine(
+        "dc:",
+        ("for=", "timeout="),
+        ("[-d] [-c config] [--timeout seconds]", f"--for <{' | '.join(Goal.words())}>", "all | name ..."),
+        Names.SOME,
+    ),
+    "attach": CommandLine("dc:", (), ("[-d] [-c config] all | name ...",), Names.SOME),
+    "reload": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
+    "upgrade": CommandLine("dc:", (), ("[-d] [-c config]",), Names.NONE),
+    "stop": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
+    "completion": CommandLine("", (), ("<bash | zsh | fish>",), Names.SOME, config=False),
 }
+"""hastctl's, in the order in which the usage text shows them."""
+
+
+def _usage() -> str:
+    """All commands, in the original's form."""
+    lines = []
+    for name, command in COMMANDS.items():
+        first, *others = command.usage
+        lines += [f"       hastctl {name} {first}", *(f"\t\t{other}" for other in others)]
+    return "usage: " + "\n".join(lines).lstrip()
+
+
+HASTCTL_USAGE: Final = _usage()
+
 _INTERNAL = (CAN_INHERIT, INHERIT)
 _MULTIPLIERS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _ALL = "all"
@@ -45,6 +107,17 @@ _ALL = "all"
 
 class UsageShown(UsageError):
     """The message is printed as it is: it carries the usage text, or the original's word for a wrong value."""
+
+
+class HelpWanted(UsageError):
+    """`--help`. The texts (`help`) are loaded by whoever shows them: no other command line has to wait for that."""
+
+    exit_code = os.EX_OK
+
+    def __init__(self, command: str = "") -> None:
+        """`command`: hastctl's; empty: the program's help."""
+        super().__init__(f"help about {command or 'the program'}")
+        self.command = command
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +148,26 @@ class Options:
     role: Role | None
     names: tuple[str, ...]
     """As given; for commands that take `all`, that alone if none were given."""
+    json: bool = False
+    now: bool = False
+    """events: the state only, and no changes."""
+    wait: bool = False
+    timeout: float | None = None
+    """Seconds; None: the default, or none."""
+    goal: Goal | None = None
+    """wait: what for."""
+    table: bool | None = None
+    """status: the table (True) or the classic text, whatever the output is."""
+    no_color: bool = False
 
 
 def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
-    """Raises UsageShown, also for -h."""
-    given, rest = _getopt("hastd", arguments, "c:dFhP:", HASTD_USAGE, [f"{word[2:]}=" for word in _INTERNAL])
+    """Raises UsageShown, also for -h, and HelpWanted."""
+    words = [*(f"{word[2:]}=" for word in _INTERNAL), "help"]
+    given, rest = _getopt("hastd", arguments, HASTD_LETTERS, HASTD_USAGE, words)
     letters = [letter for letter, _ in given]
+    if "--help" in letters:
+        raise HelpWanted
     values = dict(given)
     if rest or not all(values.get(word, "0").isdecimal() for word in _INTERNAL):
         raise UsageShown(HASTD_USAGE)
@@ -91,12 +178,17 @@ def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
 
 
 def parse_hastctl(arguments: Sequence[str]) -> Options:
-    """Raises UsageShown, also for -h."""
+    """Raises UsageShown, also for -h, and HelpWanted."""
     command = arguments[0] if arguments else ""
-    if command not in _LETTERS:
+    if command == "--help":
+        raise HelpWanted
+    if command not in COMMANDS:
         raise UsageShown(HASTCTL_USAGE)
-    given, names = _getopt("hastctl", arguments[1:], _LETTERS[command], HASTCTL_USAGE)
+    line = COMMANDS[command]
+    given, names = _getopt("hastctl", arguments[1:], f"{line.letters}h", HASTCTL_USAGE, [*line.words, "help"])
     values = dict(given)
+    if "--help" in values:
+        raise HelpWanted(command)
     role = _take_role(names) if command == "role" else None
     return Options(
         command,
@@ -107,7 +199,14 @@ def parse_hastctl(arguments: Sequence[str]) -> Options:
         _size(values, "-k", "keepdirty"),
         _size(values, "-m", "mediasize"),
         role,
-        _names(command, names),
+        _names(line.names, names),
+        json="--json" in values,
+        now="--now" in values,
+        wait="--wait" in values,
+        timeout=_seconds(values, "--timeout", "timeout"),
+        goal=_goal(values) if command == "wait" else None,
+        table=_table(values),
+        no_color="--no-color" in values,
     )
 
 
@@ -123,8 +222,18 @@ def _getopt(
     return given, rest
 
 
+_LONG_COMPLAINTS = (
+    ("requires argument", "option '--{}' requires an argument"),
+    ("must not have an argument", "option '--{}' doesn't allow an argument"),
+    ("not a unique prefix", "option '--{}' is ambiguous"),
+)
+
+
 def _complaint(error: getopt.GetoptError, letters: str) -> str:
     """In the words of getopt(3)."""
+    for ours, words in _LONG_COMPLAINTS:
+        if error.msg == f"option --{error.opt} {ours}":
+            return words.format(error.opt)
     if len(error.opt) != 1:
         return f"unrecognized option '--{error.opt}'"
     if f"{error.opt}:" in letters:
@@ -139,14 +248,38 @@ def _take_role(names: list[str]) -> Role:
         raise UsageShown(HASTCTL_USAGE) from None
 
 
-def _names(command: str, names: list[str]) -> tuple[str, ...]:
-    if command in ("create", "role", "attach") and not names:
+def _names(wanted: Names, names: list[str]) -> tuple[str, ...]:
+    if (wanted is Names.SOME and not names) or (wanted is Names.NONE and names):
         raise UsageShown(HASTCTL_USAGE)
-    if command in ("reload", "stop", "upgrade") and names:
+    return tuple(names) if names or wanted is Names.NONE else (_ALL,)
+
+
+def _table(values: dict[str, str]) -> bool | None:
+    wanted = [word for word in ("--json", "--table", "--classic") if word in values]
+    if len(wanted) > 1:
+        raise UsageShown(f"hastctl: {' and '.join(wanted)} exclude each other\n{HASTCTL_USAGE}")
+    return {"--table": True, "--classic": False}.get(wanted[0]) if wanted else None
+
+
+def _goal(values: dict[str, str]) -> Goal:
+    word = values.get("--for")
+    if word is None:
         raise UsageShown(HASTCTL_USAGE)
-    if command in ("list", "status", "dump") and not names:
-        return (_ALL,)
-    return tuple(names)
+    if word not in Goal.words():
+        raise UsageShown(f"hastctl: Invalid goal (expected {', '.join(Goal.words())})")
+    return Goal(word)
+
+
+def _seconds(values: dict[str, str], option: str, what: str) -> float | None:
+    if option not in values:
+        return None
+    try:
+        seconds = float(values[option])
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UsageShown(f"hastctl: Invalid {what}")
+    return seconds
 
 
 def _size(values: dict[str, str], letter: str, what: str) -> int | None:

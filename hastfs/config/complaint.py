@@ -21,6 +21,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "listen": _DAEMON,
     "mountdir": _DAEMON,
     "statedir": _DAEMON,
+    "logformat": _DAEMON,
     "replication": _TRANSFER,
     "checksum": _TRANSFER,
     "compression": _TRANSFER,

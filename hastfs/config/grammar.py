@@ -24,6 +24,7 @@ resource: RESOURCE STRING _OPEN (transfer | metaflush | device | component | res
 resource_node: ON STRING _OPEN (component | metaflush | device | peer)* _CLOSE  -> node
 
 daemon: (CONTROL | PIDFILE | LISTEN | MOUNTDIR | STATEDIR) STRING  -> statement
+    | LOGFORMAT (CLASSIC | LOGFMT | JSON)  -> statement
 transfer: REPLICATION (FULLSYNC | MEMSYNC | ASYNC)  -> statement
     | CHECKSUM (NONE | CRC32 | SHA256)  -> statement
     | COMPRESSION (NONE | HOLE | LZF)  -> statement
@@ -45,7 +46,7 @@ _END: /(?![a-zA-Z0-9.\-_\/:\[\]])/
 %ignore /#[^\n]*/
 """
 
-_VALUES = ("off", "fullsync", "memsync", "async", "none", "crc32", "sha256", "hole", "lzf")
+_VALUES = ("off", "fullsync", "memsync", "async", "none", "crc32", "sha256", "hole", "lzf", "classic", "logfmt", "json")
 
 
 @dataclass(frozen=True, slots=True)

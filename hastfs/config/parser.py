@@ -12,7 +12,7 @@ from hastfs.config import schema, values
 from hastfs.config.grammar import Document, NodeSection, ResourceSection, Statement, Word, read
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.errors import ConfigError
-from hastfs.model import Checksum, Compression, Replication
+from hastfs.model import Checksum, Compression, LogFormat, Replication
 
 Settings: TypeAlias = Mapping[str, Word]
 """The values of one section by keyword, without `listen`, of which every one counts."""
@@ -39,6 +39,7 @@ def parse(text: str, path: str, node_names: Sequence[str]) -> Config:
         mountdir=daemon.value("mountdir", values.read_path, schema.DEFAULT_MOUNTDIR),
         resources=_resources(source, document.resources, common),
         statedir=daemon.value("statedir", values.read_path, schema.DEFAULT_STATEDIR),
+        logformat=daemon.value("logformat", LogFormat, LogFormat.CLASSIC),
         warnings=tuple(source.warnings),  # the last argument: complete when everything has been read
     )
 

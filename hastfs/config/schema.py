@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from hastfs.address import Address
 from hastfs.errors import DataError
-from hastfs.model import Checksum, Compression, Replication
+from hastfs.model import Checksum, Compression, LogFormat, Replication
 
 DEFAULT_PATH = "/etc/hast.conf"
 DEFAULT_CONTROL = "/var/run/hastctl"
@@ -89,6 +89,7 @@ class Config:
     mountdir: str
     resources: dict[str, ResourceConfig]
     """By resource name, in the order of the file."""
+    logformat: LogFormat = LogFormat.CLASSIC
     warnings: tuple[str, ...] = ()
     """`PATH:LINE: ...`: what may be a mistake. hastd logs it, hastctl does not say it with every command."""
     statedir: str = DEFAULT_STATEDIR

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from typing import TypeAlias
 
 import trio
 
 from hastfs.config.schema import FENCE_WITHIN, ResourceConfig
+from hastfs.daemon.diagnosis import diagnosed, unanswered
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.inheritance import InheritedResource
@@ -17,15 +20,21 @@ from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.roles import PrimaryRole, SecondaryRole, Surroundings
-from hastfs.daemon.workers import Worker
-from hastfs.errors import DataError, HastError, SystemFailure
-from hastfs.model import Role
+from hastfs.daemon.workers import STATUS_WITHIN, Worker
+from hastfs.details import Details
+from hastfs.errors import DataError, HastError, SystemFailure, one_line
+from hastfs.facts import about
+from hastfs.model import Consistency, Role
+from hastfs.ondisk.layout import provider_size
 from hastfs.protocol.control import ResourceStatus
 from hastfs.resource.events import Event
 from hastfs.resource.provision import open_component, read_metadata
 
 _START_MARGIN = 8.0
 """Seconds beyond the resource's timeout to become primary: a peer that is primary may take that long to leave."""
+
+Tell: TypeAlias = Callable[[str, Event | None], None]
+"""Takes the name of a resource, and what happened to it."""
 
 
 class ManagedResource:
@@ -38,8 +47,12 @@ class ManagedResource:
         hooks: Hooks,
         logs: LogSettings,
         make_export: Callable[[ResourceConfig], Export],
+        *,
+        tell: Tell = lambda _name, _event: None,
     ) -> None:
-        """`make_export`: what applications see of this resource, anew for each time it is primary."""
+        """`make_export`: what applications see of this resource, anew for each time it is primary. `tell`: called for
+        whatever happens, with the event if it has a name.
+        """
         self.changing = trio.Lock()
         """Held by whoever changes the role or the configuration."""
         self.config = config
@@ -50,7 +63,11 @@ class ManagedResource:
         self._around = Surroundings(config, launcher, logs, self._notify, self._log, hooks)
         self._hooks = hooks
         self._make_export = make_export
+        self._tell = tell
         self._split_brain = False
+        self._connects = self._disconnects = 0
+        self._last_in_sync: float | None = None  # as the present worker, or one before it, said last
+        self._resting: tuple[str, int, str] | None = None  # what a secondary's component says of itself
         self._ended = False
         self._nursery: trio.Nursery
         self._primary: PrimaryRole | None = None
@@ -136,6 +153,17 @@ class ManagedResource:
             await self._primary.apply()
         if self._secondary is not None:
             await self._secondary.apply(before)
+
+    def log_as(self, settings: LogSettings) -> None:
+        """From now on, its workers too: the one that runs, and those to come."""
+        self._around.logs = settings
+        worker = self._worker()
+        if worker is not None:
+            worker.log_as(settings)
+
+    @property
+    def log_settings(self) -> LogSettings:
+        return self._around.logs
 
     # -- for another program in this process; `changing` is held by the one before ---------------------------------
 
@@ -239,15 +267,28 @@ class ManagedResource:
         if role is not self.role:
             before, self.role = self.role, role
             self._split_brain = False
-            self._log.info("Role changed from %s to %s.", before.word, role.word)
+            self._resting = self._last_in_sync = None
+            told = about("role", **{"from": before.word, "to": role.word})
+            self._log.info("Role changed from %s to %s.", before.word, role.word, extra=told)
             self._hooks.fire(self.config.exec, "role", self.config.name, before.word, role.word)
+            self._tell(self.config.name, None)
 
     def _notify(self, event: Event) -> None:
+        self._count(event)
         if event is Event.SPLIT_BRAIN and self._split_brain:
             return  # Told already: a secondary's worker finds it anew with every attempt to connect.
         if event in (Event.CONNECT, Event.SPLIT_BRAIN):
             self._split_brain = event is Event.SPLIT_BRAIN
         self._hooks.fire(self.config.exec, event.value, self.config.name)
+        self._tell(self.config.name, event)
+
+    def _count(self, event: Event) -> None:
+        if event is Event.CONNECT:
+            self._connects += 1
+            self._resting = None
+        elif event is Event.DISCONNECT:
+            self._disconnects += 1
+            self._resting = None
 
     async def holders(self) -> list[str]:
         """Who uses the image or the device of a primary."""
@@ -280,6 +321,60 @@ class ManagedResource:
             await _ask(worker, answer)
         return answer
 
+    async def details(self, cells: int = 0) -> Details:
+        """Everything, in bounded time, whatever is wrong. `cells`: so many parts of `Details.dirty_map`."""
+        worker = self._worker()
+        known = Details(role=self.role.word, connection=self._connection())
+        if worker is None:
+            if self.role is Role.SECONDARY:
+                known = await self._at_rest(known)
+            elif self.role is Role.PRIMARY:
+                known = replace(known, problem="The worker has ended; another one is being started.")
+        else:
+            try:
+                known = self._completed((await worker.status(cells)).details)
+            except SystemFailure:
+                if not worker.ended.is_set():
+                    return unanswered(self._counted(known), worker.pid)
+        found = diagnosed(self._counted(known), self.config.name)
+        problem, remedy = ("", "") if self._primary is None else self._primary.trouble
+        return replace(found, problem=problem, remedy=remedy) if problem else found
+
+    def _completed(self, told: Details) -> Details:
+        """What a worker told, with what only we know. Until it has begun to serve, it knows nothing."""
+        role = self.role.word
+        if told.role != role:
+            return replace(told, role=role, connection=self._connection())
+        if told.last_in_sync is not None:
+            self._last_in_sync = told.last_in_sync
+        connection = "split-brain" if self._split_brain and told.connection != "connected" else told.connection
+        return replace(told, connection=connection, last_in_sync=self._last_in_sync)
+
+    def _counted(self, details: Details) -> Details:
+        return replace(
+            details,
+            counters=details.counters
+            | {
+                "connects": self._connects,
+                "disconnects": self._disconnects,
+                "worker_restarts": self._around.restarts,
+            },
+        )
+
+    def _connection(self) -> str:
+        """As far as is known here, without a worker that says better."""
+        if self.role is Role.INIT or self.config.remote is None:
+            return "none"
+        return "split-brain" if self._split_brain else "connecting"
+
+    async def _at_rest(self, known: Details) -> Details:
+        """Of a secondary without a worker: what is on its disk, looked at once, for nobody changes it meanwhile."""
+        if self._resting is None:
+            with trio.move_on_after(STATUS_WITHIN):
+                self._resting = await trio.to_thread.run_sync(_resting, self.config, abandon_on_cancel=True)
+        disk, size, problem = self._resting or ("unknown", 0, "The component's disk does not answer.")
+        return replace(known, disk=disk, size=size, problem=problem, last_in_sync=self._last_in_sync)
+
     def _worker(self) -> Worker | None:
         if self._primary is not None:
             return self._primary.worker
@@ -289,6 +384,16 @@ class ManagedResource:
 def check_component(config: ResourceConfig) -> None:
     """ComponentError if there is none that the resource can use. Blocks."""
     read_metadata(config)
+
+
+def _resting(config: ResourceConfig) -> tuple[str, int, str] | None:
+    """What a component says of itself: `Details.disk`, `size` and `problem`. Blocks."""
+    try:
+        metadata = read_metadata(config)
+    except HastError as error:
+        return "unknown", 0, one_line(str(error))
+    whole = metadata.consistency is Consistency.CONSISTENT
+    return "up-to-date" if whole else "inconsistent", provider_size(metadata.datasize), ""
 
 
 def _configured(config: ResourceConfig) -> ResourceStatus:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 import trio
 
 from hastfs.config.schema import Config, ResourceConfig
+from hastfs.daemon import logs
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.inheritance import Inheritance
 from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.logs import LogSettings
-from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.managed import ManagedResource, Tell
 from hastfs.daemon.reload import Plan
 from hastfs.daemon.roles import busy
 from hastfs.errors import BusyError
+from hastfs.model import LogFormat
 
 _T = TypeVar("_T")
 
@@ -24,11 +27,20 @@ _T = TypeVar("_T")
 class Resources(Mapping[str, ManagedResource]):
     """By name, in the order of the file. `run` must be running for everything but looking."""
 
-    def __init__(self, config: Config, launcher: Launcher, hooks: Hooks, logs: LogSettings) -> None:
+    def __init__(
+        self,
+        config: Config,
+        launcher: Launcher,
+        hooks: Hooks,
+        log_settings: LogSettings,
+        *,
+        tell: Tell = lambda _name, _event: None,
+    ) -> None:
         self.config = config
         self.launcher = launcher
         self.hooks = hooks
-        self._logs = logs
+        self.logs = log_settings
+        self._tell = tell
         self._nursery: trio.Nursery
         self._by_name = {name: self._make(resource) for name, resource in config.resources.items()}
 
@@ -65,7 +77,17 @@ class Resources(Mapping[str, ManagedResource]):
             self[name].end()
         self.config = config
         self._by_name = {name: added.get(name) or self[name] for name in config.resources}
+        self._log_in(config.logformat)
         await at_once(lambda name: self[name].apply(config.resources[name]), plan.restarted + plan.applied)
+
+    def log_as(self, settings: LogSettings, names: Iterable[str] | None = None) -> None:
+        """`names`: those resources only; None: all lines of hastd, also of resources to come."""
+        if names is None:
+            self.logs = settings
+            logs.change(settings)
+        for name in self if names is None else names:
+            self[name].log_as(settings)
+            logs.change(settings, name)
 
     async def refuse_if_held(self, names: Iterable[str]) -> None:
         """BusyError, which says by whom, if the image or the device of one of them is in use."""
@@ -73,8 +95,17 @@ class Resources(Mapping[str, ManagedResource]):
         if any(held.values()):
             raise BusyError(" ".join(busy(name, holders) for name, holders in held.items() if holders))
 
+    def _log_in(self, form: LogFormat) -> None:
+        """Each keeps its level."""
+        if form is self.logs.form:
+            return
+        self.logs = replace(self.logs, form=form)
+        logs.change(self.logs)
+        for name, resource in self.items():
+            self.log_as(replace(resource.log_settings, form=form), [name])
+
     def _make(self, config: ResourceConfig) -> ManagedResource:
-        return ManagedResource(config, self.launcher, self.hooks, self._logs, self._export)
+        return ManagedResource(config, self.launcher, self.hooks, self.logs, self._export, tell=self._tell)
 
     def _export(self, config: ResourceConfig) -> Export:
         return Export(self.config.mountdir, config)

@@ -55,6 +55,8 @@ class Surroundings:
     notify: Notify
     log: ResourceLog
     hooks: Hooks
+    restarts: int = 0
+    """Workers that died in the middle of their work, whatever the role."""
 
 
 class PrimaryRole:
@@ -94,9 +96,9 @@ class PrimaryRole:
         self.usable = True
 
     @property
-    def problem(self) -> str:
-        """Why applications wait, in a sentence; empty if nothing is wrong that the worker does not know itself."""
-        return self._fencer.problem
+    def trouble(self) -> tuple[str, str]:
+        """Why applications wait for the other node to be fenced, and the command that helps; empty if they do not."""
+        return self._fencer.trouble
 
     @property
     def fenced(self) -> bool:
@@ -250,6 +252,7 @@ class PrimaryRole:
         self._deaths = 1 if served >= SERVED_WELL else self._deaths + 1
         if self._deaths >= MAX_DEATHS:
             raise SystemFailure(f"{self._deaths} workers died one after the other: {ended.message}")
+        self._around.restarts += 1
         self._around.log.error("%s Starting another.", ended.message)
         return min(0.1 * 2 ** (self._deaths - 1), _SLOWEST_RESTART) if self._deaths > 1 else 0.0
 
@@ -435,4 +438,5 @@ class SecondaryRole:
         before, self._ended = self._ended, worker.outcome
         # A primary that is refused comes again and again: once per reason is enough.
         quiet = self._ended.in_order or self._ended == before
+        self._around.restarts += self._ended.temporary and not self._ended.in_order
         (self._around.log.debug if quiet else self._around.log.error)("%s", self._ended.message)

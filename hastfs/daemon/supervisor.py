@@ -19,6 +19,7 @@ from hastfs.daemon.launcher import Launcher
 from hastfs.daemon.listener import Listener
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
+from hastfs.daemon.newsroom import Newsroom
 from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
@@ -53,10 +54,11 @@ class Supervisor:
         """`read`: gives the configuration anew; HastError if it cannot be used. `left`: what there is to go on with."""
         self._left = left
         self._hooks = Hooks()
-        self._resources = Resources(config, launcher, self._hooks, logs)
+        self._newsroom = Newsroom(lambda: self._resources)
+        self._resources = Resources(config, launcher, self._hooks, logs, tell=self._newsroom.happened)
         self._doors = doors
         self._listener = Listener(self._resources)
-        self._control = ControlServer(self)
+        self._control = ControlServer(self, self._newsroom)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
         self._autorole = AutoRole(self._resources, lambda: self._resources.config)
@@ -75,6 +77,7 @@ class Supervisor:
                     self._resources.inherit(self._left)
                 async with trio.open_nursery() as doors:
                     doors.start_soon(self._listener.run, self._doors.listeners)
+                    doors.start_soon(self._newsroom.run)
                     doors.start_soon(self._control.run, self._doors.control)
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
@@ -82,6 +85,7 @@ class Supervisor:
                     doors.start_soon(self._autorole.run)
                     serving()
                     await self._ending.wait()
+                    await self._control.dismiss("stop")
                     doors.cancel_scope.cancel()
                 await self._leave_all(force=True)
                 resources.cancel_scope.cancel()
@@ -118,7 +122,10 @@ class Supervisor:
     async def _reload(self, *, force: bool) -> None:
         if self._stopping:
             raise BusyError("hastd is stopping.")
-        await self._reloader.reload(force=force)
+        try:
+            await self._reloader.reload(force=force)
+        finally:
+            self._newsroom.configured()
         await self._autorole.remember()
 
     async def upgrade(self, client: int) -> Reply:
@@ -166,7 +173,14 @@ class Supervisor:
 
     async def status(self, request: Request) -> Reply:
         """Of all resources that are asked for, at the same time."""
-        return await self._for_each(request.resources, ManagedResource.status)
+
+        async def look(resource: ManagedResource) -> ResourceStatus:
+            status = await resource.status()
+            if request.details:
+                status.details = await resource.details(request.cells)
+            return status
+
+        return await self._for_each(request.resources, look)
 
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service. BusyError, with none of them touched, if one is in use: unless forced."""

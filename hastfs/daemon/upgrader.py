@@ -86,6 +86,7 @@ class Upgrader:
             version = await self._program.check(self._leave(config, client))
             async with self._last_moment():
                 log.info("Version %s takes over from version %s.", version, __version__)
+                await self._control.dismiss("upgrade")
                 self._program.become(self._leave(config, client))
 
     @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -23,6 +24,7 @@ from setproctitle import setproctitle
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import logs, privileges
 from hastfs.daemon.jobs import Job, PrimaryJob, SecondaryJob
+from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.workerlink import (
     AskStatus,
     AtRisk,
@@ -35,11 +37,13 @@ from hastfs.daemon.workerlink import (
     HandOver,
     Happened,
     LinkEnd,
+    Log,
     Ready,
     StatusAnswer,
     Stop,
     WantFenced,
 )
+from hastfs.details import MAX_CELLS
 from hastfs.errors import HastError
 from hastfs.frontend import session
 from hastfs.ondisk.metadata import Metadata, decode_copy, encode
@@ -115,7 +119,8 @@ class _Engine:
         self.leaving = trio.Event()
         """The image is to be left to another worker."""
         self.fencing = Fencing()
-        self.status: Callable[[], Status] = lambda: Status("", 0, 0, 0)
+        self.status: Callable[[int], Status] = lambda cells: Status("", 0, 0, 0)
+        """With so many cells of the map of what is dirty."""
         self._at_work: primary.Primary | secondary.Secondary | None = None
         self._config: ResourceConfig | None = None  # a newer one than it was started with
 
@@ -137,7 +142,8 @@ async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
     engine = _Engine()
     with plain_errors():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, link, engine)
+            nursery.start_soon(_obey, link, engine, job.logs)
+            nursery.start_soon(logs.keep_telling_repeats)
             if isinstance(job, PrimaryJob):
                 await _be_primary(job, opened, engine, link)
             else:
@@ -145,21 +151,28 @@ async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
             nursery.cancel_scope.cancel()
 
 
-async def _obey(link: LinkEnd, engine: _Engine) -> None:
+async def _obey(link: LinkEnd, engine: _Engine, settings: LogSettings) -> None:
     while (order := await link.receive()) is not None:
         match order:
             case AskStatus():
-                link.send(StatusAnswer(order.number, engine.status().as_dict()))
+                link.send(StatusAnswer(order.number, engine.status(_cells(order)).as_dict()))
             case Configure():
                 engine.configure(order.as_config)
                 link.send(Configured(order.number))
             case Fenced():
                 engine.fencing.answer(order.go_on, order.reason)
+            case Log():
+                form, level = order.as_words
+                logs.change(replace(settings, form=form, chosen=level))
             case HandOver():
                 engine.leaving.set()
             case Stop():
                 engine.stopping.set()
     raise _SupervisorGone("The supervisor is gone.")
+
+
+def _cells(order: AskStatus) -> int:
+    return max(0, min(order.cells, MAX_CELLS))
 
 
 def _notify(link: LinkEnd, event: Event) -> None:

@@ -13,15 +13,17 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import trio
 
+from hastfs.checks import check_text
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
+from hastfs.model import LogFormat, LogLevel
 from hastfs.resource.events import Event
 from hastfs.resource.remotecache import Risk
-from hastfs.resource.status import Status, check_text
+from hastfs.resource.status import Status
 
 log = logging.getLogger(__name__)
 
-_LARGEST = 64 * 1024  # bytes of a packet; a status has well under 2 KiB
+_LARGEST = 64 * 1024  # bytes of a packet; a status has 3 KiB, with a map up to 28 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,9 @@ class AskStatus:
     """To the worker: answer with a `StatusAnswer` of the same number."""
 
     number: int
+    cells: int = 0
+    """Of the map of what is dirty (`Details.dirty_map`). A worker of an older program knows no such field: it is sent
+    none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,19 @@ class Configure:
     def as_config(self) -> ResourceConfig:
         """Raises TypeError, KeyError or ValueError if this is no configuration."""
         return ResourceConfig.from_plain(self.config)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """To the worker: log in this form (`LogFormat`) and from this level on (`LogLevel`)."""
+
+    form: str
+    level: str
+
+    @property
+    def as_words(self) -> tuple[LogFormat, LogLevel]:
+        """Raises ValueError for words that are none of ours."""
+        return LogFormat(self.form), LogLevel(self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +169,7 @@ class Failed:
     """A new worker may do better."""
 
 
-Order: TypeAlias = AskStatus | Configure | Stop | HandOver | Fenced
+Order: TypeAlias = AskStatus | Configure | Log | Stop | HandOver | Fenced
 Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | AtRisk | WantFenced | Failed
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Order), *get_args(Report))}
@@ -164,7 +182,10 @@ class LinkError(HastError):
 
 def encode(message: Order | Report) -> bytes:
     """One packet."""
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+    fields = asdict(message)
+    if isinstance(message, AskStatus) and not message.cells:
+        del fields["cells"]
+    return json.dumps({"kind": type(message).__name__, **fields}).encode()
 
 
 def decode(packet: bytes) -> Order | Report:

@@ -16,6 +16,7 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.daemon import workerlink
 from hastfs.daemon.adopted import AdoptedProcess
 from hastfs.daemon.inheritance import InheritedWorker
+from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.workerlink import (
     AskStatus,
     AtRisk,
@@ -29,6 +30,7 @@ from hastfs.daemon.workerlink import (
     Happened,
     LinkEnd,
     LinkError,
+    Log,
     Ready,
     StatusAnswer,
     Stop,
@@ -234,13 +236,18 @@ class Worker:
         if self.ended.is_set():
             raise WorkerFailed(self.outcome)
 
-    async def status(self) -> Status:
-        """SystemFailure if the worker does not answer in time or ends instead."""
-        return await self._ask(AskStatus(self._next()), Status, STATUS_WITHIN)
+    async def status(self, cells: int = 0) -> Status:
+        """SystemFailure if the worker does not answer in time or ends instead. `cells`: of `Details.dirty_map`."""
+        return await self._ask(AskStatus(self._next(), 0 if self.inherited else cells), Status, STATUS_WITHIN)
 
     async def configure(self, config: ResourceConfig) -> None:
         """Returns when the worker does as `config` says. SystemFailure if it does not in time, or ends instead."""
         await self._ask(Configure(self._next(), config.as_plain()), Configured, CONFIGURED_WITHIN)
+
+    def log_as(self, settings: LogSettings) -> None:
+        """Has it log in that form and from that level on."""
+        if not self.inherited:  # its program may not know the order, and it makes way soon
+            self._link.send(Log(settings.form.value, settings.level.value))
 
     def _next(self) -> int:
         self._asked += 1

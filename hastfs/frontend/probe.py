@@ -10,8 +10,8 @@ PROBE_SECONDS = 1.0
 """For an answer; a server at work needs a thousandth of it."""
 
 
-def error_of(question: Callable[[], object], name: str) -> int | None:
-    """The errno that `question` fails with, 0 if it does not; None if there is no answer.
+def error_of(question: Callable[[], object], name: str, within: float = PROBE_SECONDS) -> int | None:
+    """The errno that `question` fails with, 0 if it does not; None if there is no answer in `within` seconds.
 
     It is asked on a thread of its own, which is left behind when there is no answer.
     """
@@ -27,5 +27,5 @@ def error_of(question: Callable[[], object], name: str) -> int | None:
 
     thread = threading.Thread(target=ask, name=f"probe {name}", daemon=True)
     thread.start()
-    thread.join(PROBE_SECONDS)
+    thread.join(within)
     return found[0] if found else None

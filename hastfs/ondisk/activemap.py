@@ -297,6 +297,29 @@ class Activemap:
         """How many extents have a write in flight or wait for a resync (`dirty` in hastctl list)."""
         return len(self._out_of_sync) + sum(extent not in self._out_of_sync for extent in self._inflight)
 
+    @property
+    def out_of_sync(self) -> int:
+        """How many extents wait for a resync."""
+        return len(self._out_of_sync)
+
+    @property
+    def dirty(self) -> int:
+        """How many extents are marked, for whatever reason."""
+        return len(self._dirty)
+
+    def cells(self, number: int) -> tuple[int, ...]:
+        """Of so many equal parts of the map: per mille of each that is dirty, at least 1 if anything is.
+
+        With more parts than extents, neighbours show the same extent. Takes time for the parts and for what is dirty.
+        """
+        cells = []
+        for cell in range(number):
+            first = cell * self.nextents // number
+            stop = max(first + 1, (cell + 1) * self.nextents // number)
+            dirty = self._dirty.count(first, stop)
+            cells.append(max(1, 1000 * dirty // (stop - first)) if dirty else 0)
+        return tuple(cells)
+
     def forget(self) -> None:
         """The other node has taken over all that this map knew (a secondary's, at a primary's first request)."""
         self._unwanted.update(self._dirty.pages())

@@ -131,6 +131,21 @@ class Bitmap:
         """The numbers of the pages with a bit set, ascending."""
         return sorted(self._pages)
 
+    def count(self, first: int, stop: int) -> int:
+        """How many bits from `first` up to, not including, `stop` are set."""
+        found = 0
+        for number in range(first // PAGE_BITS, -(-stop // PAGE_BITS)):
+            page = self._pages.get(number)
+            if page is None:
+                continue
+            low, high = max(0, first - number * PAGE_BITS), min(PAGE_BITS, stop - number * PAGE_BITS)
+            if high - low == PAGE_BITS:
+                found += self._counts[number]
+                continue
+            bits = int.from_bytes(page[low >> 3 : high + 7 >> 3], "little") >> (low & 7)
+            found += (bits & (1 << high - low) - 1).bit_count()
+        return found
+
     def next_set(self, start: int) -> int | None:
         """The first set bit at or after `start`, or None."""
         for number in self._numbers_from(start // PAGE_BITS):

@@ -1,26 +1,33 @@
 """What hastctl and hastd say to each other over the control socket: the original's messages, and a little of ours.
 
-A request is `cmd` u8, [`role` u8], [`force` u8, ours], then `resource0`, `resource1`, ... (or `all` alone). A reply
-is `error` i16 alone, or the fields of each resource, each name followed by the resource's number; to UPGRADE also
-`before` str and `version` str. A field that is not known is
-ignored on both sides, so either side may be the original's.
+A request is `cmd` u8, [`role` u8], [`force` u8, `details` u8, `cells` u32: ours], then `resource0`, `resource1`, ...
+(or `all` alone). A reply is `error` i16 alone, or the fields of each resource, each name followed by the resource's
+number; to UPGRADE also `before` str and `version` str, to a STATUS with `details` also `details` str of each resource
+(JSON of `hastfs.details`). EVENTS has a reply for each of the `news` str (JSON of `hastfs.news`), without end. A field
+that is not known is ignored on both sides, so either side may be the original's.
 """
 
 from __future__ import annotations
 
 import enum
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from hastfs.details import Details
 from hastfs.errors import ProtocolError
 from hastfs.model import Role
+from hastfs.news import News
 from hastfs.protocol.frame import Frame, encode
 from hastfs.protocol.nv import Nv, NvType, Value
 from hastfs.volume import Buffer
 
 MAX_NV: Final = 4 * 1024 * 1024
 """Bytes; the largest nv list on the control socket: status of some 4000 resources."""
+
+MAX_CELLS: Final = 4096
+"""Parts that anybody needs a picture of a disk in; who asks for more gets so many."""
 
 ERROR_NO_RESOURCE: Final = 1
 ERROR_INVALID: Final = 2
@@ -60,6 +67,7 @@ class ControlCommand(enum.IntEnum):
     RELOAD = 17
     ATTACH = 18
     UPGRADE = 19
+    EVENTS = 20
 
 
 _OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD, ControlCommand.UPGRADE)  # and of no resource
@@ -81,6 +89,10 @@ class Request:
     role: Role | None = None
     force: bool = False
     resources: tuple[str, ...] = ()
+    details: bool = False
+    """STATUS: with all that there is to know."""
+    cells: int = 0
+    """STATUS with details: parts of `Details.dirty_map`."""
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
@@ -89,6 +101,10 @@ class Request:
             nv.add("role", NvType.UINT8, self.role)
         if self.force:
             nv.add("force", NvType.UINT8, 1)
+        if self.details:
+            nv.add("details", NvType.UINT8, 1)
+        if self.cells:
+            nv.add("cells", NvType.UINT32, self.cells)
         for number, resource in enumerate(self.resources):
             nv.add(f"resource{number}", NvType.STRING, resource)
         return encode(nv.encode())
@@ -110,7 +126,9 @@ class Request:
         if not resources and command not in _OF_THE_DAEMON:
             raise ControlError(ERROR_INVALID, "control request without a resource")
         role = _role(nv) if command is ControlCommand.SETROLE else None
-        return cls(command, role, bool(nv.get_int("force", NvType.UINT8)), tuple(resources))
+        force, details = (bool(nv.get_int(name, NvType.UINT8)) for name in ("force", "details"))
+        cells = min(nv.get_int("cells", NvType.UINT32) or 0, MAX_CELLS)
+        return cls(command, role, force, tuple(resources), details, cells)
 
 
 def _role(nv: Nv) -> Role:
@@ -146,6 +164,8 @@ class ResourceStatus:
     keepdirty: int | None = None
     stats: dict[str, int] = field(default_factory=dict)
     """By the names of STATISTICS; others may be there too if they are called `stat_...` or `..._queue_size`."""
+    details: Details | None = None
+    """Only if they were asked for."""
 
 
 # In the original's order, ours where a reader of the original's fields does not mind.
@@ -179,6 +199,8 @@ class Reply:
     """UPGRADE: hastd's version until then."""
     version: str | None = None
     """UPGRADE: and from then on."""
+    news: News | None = None
+    """EVENTS: of each reply."""
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
@@ -187,6 +209,8 @@ class Reply:
         for name, text in (("errmsg", self.errmsg), ("before", self.before), ("version", self.version)):
             if text is not None:
                 nv.add(name, NvType.STRING, text)
+        if self.news is not None:
+            nv.add("news", NvType.STRING, json.dumps(self.news.as_plain()))
         for number, status in enumerate(self.resources):
             _add_status(nv, number, status)
         return encode(nv.encode())
@@ -200,7 +224,7 @@ class Reply:
             resources.append(_status(fields))
         nv = frame.nv
         error = nv.get_int("error", NvType.INT16) or 0
-        return cls(error, nv.get_str("errmsg"), resources, nv.get_str("before"), nv.get_str("version"))
+        return cls(error, nv.get_str("errmsg"), resources, nv.get_str("before"), nv.get_str("version"), _news(nv))
 
 
 _Fields = dict[str, tuple[NvType, Value]]
@@ -215,6 +239,8 @@ def _add_status(nv: Nv, number: int, status: ResourceStatus) -> None:
     known = [name for name in STATISTICS if name in status.stats]
     for name in [*known, *(name for name in status.stats if name not in STATISTICS)]:
         nv.add(f"{name}{number}", NvType.UINT64, status.stats[name])
+    if status.details is not None:
+        nv.add(f"details{number}", NvType.STRING, json.dumps(status.details.as_plain()))
 
 
 def _by_number(nv: Nv) -> dict[int, _Fields]:
@@ -238,4 +264,23 @@ def _status(fields: _Fields) -> ResourceStatus:
     for name, (kind, value) in fields.items():
         if kind is NvType.UINT64 and isinstance(value, int) and _STATISTIC.fullmatch(name):
             status.stats[name] = value
+    kind, value = fields.get("details", (NvType.STRING, ""))
+    status.details = _details(str(value)) if kind is NvType.STRING else None
     return status
+
+
+def _news(nv: Nv) -> News | None:
+    """None for anything else."""
+    try:
+        return News.from_plain(json.loads(nv.get_str("news") or "null"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _details(text: str) -> Details | None:
+    """None for anything else."""
+    try:
+        plain = json.loads(text)
+        return Details.from_plain(plain) if isinstance(plain, dict) else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None

@@ -52,6 +52,10 @@ class Component(Protocol):
     path: str
     layout: Layout
 
+    @property
+    def waiting(self) -> int:
+        """Requests for data that are not done."""
+
     def read(self, offset: int, length: int, done: ReadDone) -> None: ...
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
@@ -88,6 +92,7 @@ class Absent:
     def __init__(self, path: str, layout: Layout) -> None:
         self.path = path
         self.layout = layout
+        self.waiting = 0
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         done(errno.ENODEV, b"")
@@ -134,6 +139,10 @@ class FileComponent:
         self._unflushed = 0  # bytes
         self._flushes_in_threads = 0  # how many of the next ones are to be
         self._read_room = bytearray()  # by the last read that was done at once
+
+    @property
+    def waiting(self) -> int:
+        return self._pool.waiting
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         """At once if that does not mean waiting for the disk, else by a thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from dataclasses import dataclass
 
 import trio
 
@@ -36,6 +37,14 @@ _LARGEST_MAP = 16 << 20
 """Bytes of a peer's map that are accepted at least: with another extent size it may be longer than ours."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Of a primary's link: `Details.connection`, and what is wrong with it, in a sentence."""
+
+    connection: str
+    problem: str = ""
+
+
 class Connector:
     """The one task that makes links, to where `make_dial` says that the replica's configuration leads."""
 
@@ -51,6 +60,7 @@ class Connector:
         self._force = force
         self._patient = patient
         self._reported = ""
+        self._failure: Exception | None = None  # of the last attempt
         self._settled = False
         self._delay = FIRST_DELAY
         self._known = _FIRST_KNOWN
@@ -78,7 +88,7 @@ class Connector:
         config, link = self._config, self._replica.link
         moved = (config.remote, config.source) != (before.remote, before.source)
         if moved:
-            self._reported = ""
+            self._reported, self._failure = "", None
             self._known = _FIRST_KNOWN
         if link is None or moved:
             self._delay = FIRST_DELAY
@@ -86,6 +96,18 @@ class Connector:
         else:
             link.pack_as(config.compression, config.checksum)
             link.set_timeout(config.timeout)
+
+    @property
+    def standing(self) -> Standing:
+        """How it stands with the link."""
+        if self._config.remote is None:
+            return Standing("none")
+        if self._replica.link is not None:
+            return Standing("connected")
+        problem = f"No connection to {self._peer}: {self._reported}" if self._reported else ""
+        if isinstance(self._failure, SplitBrain):
+            return Standing("split-brain", problem)
+        return Standing("refused" if isinstance(self._failure, Refused) else "connecting", problem)
 
     @property
     def _config(self) -> ResourceConfig:
@@ -136,6 +158,7 @@ class Connector:
 
     def _report(self, error: Exception) -> None:
         """Once per reason, not once per attempt."""
+        self._failure = error
         reason = f"{plain(error)}." if isinstance(error, OSError) else plain(error)
         if reason == self._reported:
             log.debug("Unable to connect to %s: %s", self._peer, reason)
@@ -187,7 +210,7 @@ class Connector:
                 await synchronizer.run()
 
     def _connected(self, version: int) -> None:
-        self._reported = ""
+        self._reported, self._failure = "", None
         log.info("Connected to %s.", self._peer)
         if self._config.replication is Replication.MEMSYNC and version < MEMSYNC_SINCE:
             log.warning(

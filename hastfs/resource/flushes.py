@@ -18,6 +18,7 @@ class Flush:
 
     __slots__ = (
         "_acknowledged",
+        "_began",
         "_done",
         "_legs",
         "_link",
@@ -33,6 +34,7 @@ class Flush:
         self._replica = replica
         self._done = done
         self._patient = patient
+        self._began = replica.clock()
         self.held_until = 0.0
         self._link: Link | None = None
         self._legs = 0
@@ -76,6 +78,8 @@ class Flush:
 
     def _remote_done(self, error: int) -> None:
         self._remote_error = error
+        if error and error != errno.ENOTCONN:
+            self._replica.telemetry.remote_errors += 1
         self._leg_done()
 
     def _leg_done(self) -> None:
@@ -122,6 +126,8 @@ class Flush:
             replica.alone.when_recorded(self._end)
 
     def _end(self, error: int) -> None:
+        if self._patient:
+            self._replica.telemetry.flush.add(self._began, self._replica.clock())
         if self._patient and not error:
             error = self._replica.remote_cache.report()
         self._done(error)

@@ -29,6 +29,7 @@ class IOPool:
         self._over: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # rung after each job, for a poller that sleeps
         self._heard = self._taken = 0  # rings, completions
+        self._submitted = 0
         self._closed = False
         self._closing = threading.Lock()  # the bell: a component may be closed by another thread
         self._threads = [
@@ -40,7 +41,13 @@ class IOPool:
 
     def submit(self, job: Callable[[], T], done: Callable[[T | OSError], None]) -> None:
         """Runs `job` in a thread, then `done` with its result (or its OSError) on the trio thread."""
+        self._submitted += 1
         self._jobs.put((job, done))
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are not over."""
+        return self._submitted - self._taken
 
     def close(self) -> None:
         """Ends the threads; returns when what was submitted has run. Its callbacks may come later still."""

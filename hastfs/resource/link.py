@@ -96,11 +96,20 @@ class Link:
         """What the secondary's data is, as it was told last or said itself; None: one of version 2 or less."""
         self._telling = 0  # gaps that the secondary was told of and has not yet on record
         self._wait_for_telling: list[Callable[[], None]] = []
+        self.received = 0
+        """Bytes."""
+        self.now = 0.0
+        """When the replies came that are being told (trio's clock)."""
         self.unanswered = 0
         """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
         self._warned = False
         self._lost: LinkLost | None = None
         self._scope = trio.CancelScope()
+
+    @property
+    def sent(self) -> int:
+        """Bytes."""
+        return self._outbox.sent
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -368,8 +377,9 @@ class Link:
             return False
         if not count:
             raise LinkLost("closed by the other node")
+        self.received += count
         self._reader.received(count)
-        now = trio.current_time()
+        self.now = now = trio.current_time()
         # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
         while not self._is_lost():
             for seq in replication.plain_replies(self._reader):

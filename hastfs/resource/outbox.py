@@ -26,6 +26,8 @@ class Outbox:
         self._sent = trio.Event()
         self.backlog = 0
         """Bytes queued and not yet taken by the socket."""
+        self.sent = 0
+        """Bytes taken by the socket."""
 
     def put(self, frame: list[Buffer]) -> None:
         """Queues a frame. Its buffers must stay as they are until sent."""
@@ -60,6 +62,7 @@ class Outbox:
         while pieces:
             sent = self._channel.send(pieces if len(pieces) <= _BATCH else list(islice(pieces, _BATCH)))
             self.backlog -= sent
+            self.sent += sent
             if not self.backlog:
                 pieces.clear()
                 return

@@ -21,7 +21,7 @@ from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
 from hastfs.resource.component import LOOK_INTERVAL
 from hastfs.resource.connecting import dialer
-from hastfs.resource.connector import Connector
+from hastfs.resource.connector import Connector, Standing
 from hastfs.resource.detaching import Detacher
 from hastfs.resource.events import Notify
 from hastfs.resource.fencing import Fencing
@@ -31,6 +31,7 @@ from hastfs.resource.reads import Read
 from hastfs.resource.remotecache import Risk
 from hastfs.resource.replica import Replica
 from hastfs.resource.status import Status
+from hastfs.resource.view import look
 from hastfs.resource.waiting import finished, plain_errors
 from hastfs.resource.writes import Write, discard
 from hastfs.volume import Buffer, Done, ReadDone
@@ -53,11 +54,18 @@ class Primary(Replica):
 
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         self.statistics.stat_read += 1
+        self.telemetry.read_bytes += length
+        if self.batch is None:
+            self.batch = self.clock()
         Read(self, offset, length, done).issue()
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
         self.statistics.stat_write += 1
-        Write(self, offset, len(data), data, done).begin()
+        length = len(data)
+        self.telemetry.write_bytes += length
+        if self.batch is None:
+            self.batch = self.clock()
+        Write(self, offset, length, data, done).begin()
 
     def flush(self, done: Done) -> None:
         self.statistics.stat_flush += 1
@@ -65,12 +73,13 @@ class Primary(Replica):
 
     def discard(self, offset: int, length: int, done: Done, *, allocated: bool = False) -> None:
         self.statistics.stat_delete += 1
+        self.telemetry.delete_bytes += length
         discard(self, offset, length, done, allocated=allocated)
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        """For `hastctl status` and `list`."""
+    def status(self, cells: int = 0) -> Status:
+        """For `hastctl status` and `list`; `cells`: of `Details.dirty_map`."""
         link = self.link
         queues = {
             "idle_queue_size": 0,
@@ -79,12 +88,14 @@ class Primary(Replica):
             "recv_queue_size": 0 if link is None else link.waiting,
             "done_queue_size": 0,
         }
+        standing = Standing("connecting") if self._connector is None else self._connector.standing
         return Status(
             self._state(),
             self.map.pending() * self.extentsize,
             self.extentsize,
             self.metastore.metadata.keepdirty,
             self.statistics.as_dict() | queues,
+            look(self, standing, cells),
         )
 
     def _state(self) -> str:

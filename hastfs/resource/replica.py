@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
@@ -28,6 +29,7 @@ from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
 from hastfs.resource.remotecache import RemoteCache, Risk
 from hastfs.resource.status import Statistics
+from hastfs.resource.telemetry import Telemetry
 from hastfs.resource.waiting import Wakeup
 
 log = logging.getLogger(__name__)
@@ -86,6 +88,8 @@ class Replica:
         self.extentsize = metadata.extentsize
         self.size = component.layout.provider_size
         self.statistics = Statistics()
+        self.telemetry = Telemetry()
+        self.both = self.telemetry.both
         nextents = component.layout.nextents
         self.map = Activemap(nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(nextents))
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
@@ -112,11 +116,13 @@ class Replica:
         self.writing_alone = 0
         """Writes and discards that were issued without a link and are not acknowledged."""
         self.sync_wanted = Wakeup()
+        self.clock = trio.lowlevel.current_clock().current_time
+        self.batch: float | None = None
+        """When the first request of the present batch came; None: there is no batch, the next request begins one."""
         self.unwritten: list[Unwritten] = []
         """Writes of the present batch that are queued for the other node, and not yet begun here."""
-        self._held: list[Holdable] = []
+        self._held, self._frozen = list[Holdable](), list[Holdable]()  # the frozen: until the other node is fenced
         self._holding = Wakeup()
-        self._frozen: list[Holdable] = []  # until the other node is fenced
         self._leaving = False
         self.fencing.released = self._thaw
         if not self.fencing.granted:
@@ -126,14 +132,59 @@ class Replica:
         self.stopping = trio.Event()
         self.failure: ComponentError | None = None
 
+    @property
+    def in_sync(self) -> bool:
+        """Whether both nodes have the same data, but for what is under way."""
+        return self.link is not None and not self.stale and self.map.in_sync
+
+    @property
+    def behind(self) -> int:
+        """Bytes of the extents that the other node lacks."""
+        return 0 if self.stale else min(self.size, self.map.out_of_sync * self.extentsize)
+
+    @property
+    def held(self) -> int:
+        """How many requests wait for the only good copy."""
+        return len(self._held)
+
     def submit(self) -> None:
         """What was queued for the other node is sent now, and only then written here: meanwhile it is written there."""
         if self.link is not None:
             self.link.submit()
         if self.unwritten:
             unwritten, self.unwritten = self.unwritten, []
+            began = self.clock()
             for write in unwritten:
                 write.write_locally()
+            self.telemetry.local.spread(self.clock() - began, len(unwritten))
+        if self.batch is not None:
+            if self.telemetry.at_once:
+                self.telemetry.batch_over(self.clock() - self.batch)
+            self.batch = None
+
+    def write_late(self, write: Unwritten) -> None:
+        """Its batch was written before."""
+        began = self.clock()
+        write.write_locally()
+        self.telemetry.local.enter(self.clock() - began, 1)
+
+    def write_answered(self, began: float | None) -> None:
+        """A write that came at `began` was answered just now."""
+        if began is None:  # part of a discard
+            return
+        if began is self.batch:
+            self.telemetry.writes_at_once += 1
+        else:
+            self.telemetry.total.add(began, self.clock())
+
+    def read_answered(self, began: float | None) -> None:
+        """The same for a read."""
+        if began is None:  # of our own
+            return
+        if began is self.batch:
+            self.telemetry.reads_at_once += 1
+        else:
+            self.telemetry.read.add(began, self.clock())
 
     def extents(self, offset: int, length: int) -> tuple[int, int]:
         """The first and the last extent of a range of bytes."""
@@ -180,6 +231,8 @@ class Replica:
         The other node hears of it before any flush: without this one, it must not be taken for whole (promise 6).
         """
         link = self.link
+        if self.telemetry.sync is None:
+            self.telemetry.was_in_sync = time.time()
         if link is not None and not (self.stale or self.detaching) and link.told is not None:
             consistency, generations = link.told
             if consistency is Consistency.CONSISTENT:
@@ -222,6 +275,7 @@ class Replica:
         """From now on, writes go to the other node too."""
         self.link = link
         self.fencing.release()
+        self.telemetry.link_up()
         if self.remote_cache.link_up(link.boot, stale=self.stale):
             log.error(
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
@@ -232,10 +286,13 @@ class Replica:
 
     def link_down(self) -> None:
         """The other node is gone; what it may not have is remembered."""
+        if self.in_sync:
+            self.telemetry.was_in_sync = time.time()
         link, self.link = self.link, None
         if link is None:
             return
         self._freeze()
+        self.telemetry.link_over(link.sent, link.received)
         self.remote_cache.link_down(link.boot, stale=self.stale)
         if not self.stale and self.map.unproven:
             self.alone.want()

@@ -10,11 +10,13 @@ import errno
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 
 import trio
 
 from hastfs.config.schema import ResourceConfig
+from hastfs.details import Details
 from hastfs.errors import ComponentError, ProtocolError, plain
 from hastfs.model import MAX_REQUEST, ORIGINAL_VERSION, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
@@ -41,6 +43,7 @@ from hastfs.resource.outbox import Outbox
 from hastfs.resource.provision import Opened
 from hastfs.resource.rangelock import Range, RangeLock
 from hastfs.resource.status import Statistics, Status
+from hastfs.resource.telemetry import Telemetry
 from hastfs.resource.waiting import Wakeup, plain_errors
 from hastfs.volume import Buffer, Done
 
@@ -78,6 +81,8 @@ class Secondary:
         self._component = component
         self._datasize = component.layout.datasize
         self._statistics = Statistics()
+        self._telemetry = Telemetry()
+        self._received = 0  # bytes
         self._map = Activemap(component.layout.nextents, metadata.keepdirty, ondisk_map)
         self._metastore = Metastore(component, metadata, self._map, self._statistics, metaflush=config.metaflush)
         self._channels = (outgoing, incoming)
@@ -105,8 +110,8 @@ class Secondary:
         self._failed = Wakeup()
         self._gap = False  # whether a write or flush failed since the last FLUSH was begun
 
-    def status(self) -> Status:
-        """For `hastctl status` and `list`."""
+    def status(self, cells: int = 0) -> Status:
+        """For `hastctl status` and `list`; `cells`: of `Details.dirty_map`."""
         queues = {
             "idle_queue_size": 0,
             "local_queue_size": self._changing,
@@ -116,7 +121,29 @@ class Secondary:
         }
         metadata = self._metastore.metadata
         # keepdirty is the primary's business; the original shows 0 on a secondary.
-        return Status("complete", 0, metadata.extentsize, 0, self._statistics.as_dict() | queues)
+        return Status("complete", 0, metadata.extentsize, 0, self._statistics.as_dict() | queues, self._look())
+
+    def _look(self) -> Details:
+        metadata = self._metastore.metadata
+        whole = metadata.consistency is Consistency.CONSISTENT
+        peer_disk = "detached" if self._is_only_copy else "inconsistent" if self._is_source else "up-to-date"
+        return Details(
+            role="secondary",
+            connection="connected",
+            disk="up-to-date" if whole else "inconsistent",
+            peer_disk=peer_disk,
+            size=self._component.layout.provider_size,
+            started=self._telemetry.started,
+            connected_since=self._telemetry.started,
+            last_in_sync=time.time() if whole and not self._is_source else None,
+            counters=self._telemetry.counters(self._statistics)
+            | {"sent_bytes": self._outbox.sent, "received_bytes": self._received},
+            gauges={
+                "requests": len(self._unanswered),
+                "local_queue": self._changing,
+                "send_queue_bytes": self._outbox.backlog,
+            },
+        )
 
     def apply(self, config: ResourceConfig) -> None:
         """Does as `config` says from the next reply on; that of another `remote` ends the link, but not here."""
@@ -174,6 +201,7 @@ class Secondary:
         if not count:
             raise LinkLost("closed by the primary")
         self._last_received = trio.current_time()
+        self._received += count
         self._reader.received(count)
         return self._handle_batch() or None
 
@@ -355,6 +383,7 @@ class Secondary:
 
     def _write(self, request: Request) -> None:
         self._statistics.stat_write += 1
+        self._telemetry.write_bytes += request.length
         if request.memsync:
             self._put([encode_received(request.seq)])
         offset, length, data = request.offset, request.length, request.data
@@ -377,11 +406,13 @@ class Secondary:
 
     def _delete(self, request: Request) -> None:
         self._statistics.stat_delete += 1
+        self._telemetry.delete_bytes += request.length
         offset, length = request.offset, request.length
         self._locked(request, lambda done: self._component.zero(offset, length, done, allocated=False))
 
     def _read(self, request: Request) -> None:
         self._statistics.stat_read += 1
+        self._telemetry.read_bytes += request.length
         self._waiting += request.length
 
         def granted(held: Range) -> None:

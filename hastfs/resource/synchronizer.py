@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,6 +29,7 @@ from hastfs.resource.link import STATE_SINCE, Link
 from hastfs.resource.pacing import Pacing
 from hastfs.resource.rangelock import Range
 from hastfs.resource.replica import Replica
+from hastfs.resource.telemetry import Progress
 from hastfs.resource.waiting import answer, data_of, finished
 from hastfs.volume import Done, ReadDone
 
@@ -82,6 +84,7 @@ class Synchronizer:
         """The link is lost."""
         if self._running:
             self._running = False
+            self._replica.telemetry.sync = None
             self._notify(Event.SYNCINTR)
 
     # -- copying ---------------------------------------------------------------------------------------------------
@@ -91,6 +94,8 @@ class Synchronizer:
         if not self._running:
             self._running = True
             self.agreed = False
+            self._progress = Progress("from-peer" if self._replica.stale else "to-peer", time.time())
+            self._replica.telemetry.sync = self._progress
             self._notify(Event.SYNCSTART)
             log.info("Synchronization started. %d bytes to go.", self._replica.map.pending() * self._replica.extentsize)
         self._cursor = 0
@@ -119,6 +124,11 @@ class Synchronizer:
     def _copied(self, first: int, last: int) -> None:
         for extent in range(first, last + 1):
             self._replica.map.copied(extent)
+        self._progress.copied((last + 1 - first) * self._replica.extentsize)
+
+    def _moved(self, length: int) -> None:
+        self._replica.telemetry.sync_bytes += length
+        self._progress.moved(length)
 
     async def _prove(self) -> None:
         """Holes go by the thousand extents: with too many of them not known to be flushed, both nodes flush."""
@@ -158,6 +168,8 @@ class Synchronizer:
             self._look()
             now = trio.current_time()
             self._pacing.hole_copied(now, now - began, end - start)
+            if not error:
+                self._moved(end - start)
         return not error
 
     async def _copy_extent(self, extent: int) -> bool:
@@ -175,6 +187,8 @@ class Synchronizer:
                 self._look()
                 now = trio.current_time()
                 self._pacing.copied(now, now - began, last - first)
+                if not error:
+                    self._moved(last - first)
             if error:
                 if self._replica.link is self._link:  # otherwise it is not the extent's fault
                     log.warning("Unable to synchronize %d bytes at %d: %s.", last - first, first, os.strerror(error))
@@ -272,6 +286,7 @@ class Synchronizer:
             self.agreed = True
             if self._running:
                 self._running = False
+                self._replica.telemetry.sync = None
                 self._notify(Event.SYNCDONE)
             log.info("Nodes are in sync.")
         return agreed

@@ -48,6 +48,7 @@ class Write:
         self._data = data
         self._allocated = allocated
         self._done = done
+        self.began = replica.batch
         self.start = start = offset - offset % SECTOR_SIZE
         self.end = end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
         self._first = start // replica.extentsize
@@ -142,11 +143,14 @@ class Write:
             self._send(link)
             if self._late:
                 link.submit_soon()
-            elif self._data is not None and not replica.detached:
-                replica.unwritten.append(self)  # both nodes write at the same time
-                return
-        if not replica.detached:
+        if replica.detached:
+            return
+        if self._data is None:
             self.write_locally()
+        elif self._late:
+            replica.write_late(self)
+        else:
+            replica.unwritten.append(self)  # both nodes write at the same time
 
     def write_locally(self) -> None:
         """The local half of step 3: of a write that came in a batch, when the batch is on its way to the other node."""
@@ -193,7 +197,7 @@ class Write:
     def _remote_received(self) -> None:
         self._received = True
         if self._legs < 2 and not self._local_error and self._may_acknowledge_early():
-            self._acknowledge(0)
+            self._acknowledge_after(self._link)
 
     def _remote_done(self, error: int) -> None:
         self._remote_error = error
@@ -214,17 +218,25 @@ class Write:
 
     def _both_done(self) -> None:
         """Nearly always both have it, over the link that there still is, and no more is to be said."""
-        replica = self._replica
+        replica, link = self._replica, self._link
         if (
-            self._link is replica.link is not None
+            link is not None
+            and link is replica.link
             and not self._remote_error
             and not self._local_error
             and not replica.stale
         ):
             replica.map.end_write(self._first, self._last, replicated=True)
             replica.ranges.release(self)
-            if not self._acknowledged:
+            if self._acknowledged:
+                replica.telemetry.remote.add(self.began, link.now)
+            else:
                 self._acknowledged = True
+                both = replica.both
+                if self.began is both.began and link.now is both.ended:
+                    both.run += 1
+                else:
+                    both.add(self.began, link.now)
                 self._done(0)
             replica.request_ended()
         elif self._local_error and self._remote_error in (0, errno.ENOTCONN):
@@ -251,6 +263,8 @@ class Write:
             # The other node has the good copy; without it, this write is as good as not written. Do it again.
             self._rescued(True)
             return
+        if self._remote_error and self._remote_error != errno.ENOTCONN:
+            replica.telemetry.remote_errors += 1
         done = linked and not self._remote_error and not self._local_error
         replica.map.end_write(self._first, self._last, replicated=done and not replica.detached)
         replica.ranges.release(self)
@@ -282,7 +296,16 @@ class Write:
     def _acknowledge(self, error: int) -> None:
         if not self._acknowledged:
             self._acknowledged = True
+            self._replica.write_answered(self.began)
             self._done(error)
+
+    def _acknowledge_after(self, link: Link | None) -> None:
+        """With what came over the link just now."""
+        if not self._acknowledged:
+            self._acknowledged = True
+            if link is not None:
+                self._replica.telemetry.total.add(self.began, link.now)
+            self._done(0)
 
 
 def discard(replica: Replica, offset: int, length: int, done: Done, *, allocated: bool) -> None:
@@ -297,4 +320,6 @@ def discard(replica: Replica, offset: int, length: int, done: Done, *, allocated
     ]
     done = all_done(done, len(parts))
     for at, size, whole in parts:
-        Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated).begin()
+        write = Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated)
+        write.began = None  # how long writes take, it does not tell
+        write.begin()

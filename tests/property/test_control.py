@@ -7,6 +7,7 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hastfs.details import Details
 from hastfs.errors import ProtocolError
 from hastfs.model import Role
 from hastfs.protocol.control import STATISTICS, ControlCommand, Reply, Request, ResourceStatus
@@ -39,6 +40,8 @@ STATUSES = st.builds(
     extentsize=st.none() | U32,
     keepdirty=st.none() | U32,
     stats=st.dictionaries(st.sampled_from(STATISTICS), U64),
+    details=st.none()
+    | st.builds(Details, role=NAMES, problem=st.text(max_size=20).filter(str.isprintable), behind=U64),
 )
 
 

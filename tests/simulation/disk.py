@@ -213,6 +213,10 @@ class SimulatedComponent:
         self._nursery = nursery
         self._under_way: dict[trio.CancelScope, None] = {}
 
+    @property
+    def waiting(self) -> int:
+        return len(self._under_way)
+
     async def _pause(self, seconds: float) -> None:
         """For as long as the disk takes, or until it is detached."""
         with trio.CancelScope(shield=True) as scope:

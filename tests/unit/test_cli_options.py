@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hastfs.cli.options import HASTCTL_USAGE, HASTD_USAGE, UsageShown, parse_hastctl, parse_hastd
+from hastfs.cli.options import COMMANDS, HASTCTL_USAGE, HASTD_USAGE, HelpWanted, UsageShown, parse_hastctl, parse_hastd
 from hastfs.model import Role
 
 
@@ -41,6 +41,9 @@ def test_a_wrong_command_line_shows_the_usage_and_is_64(arguments: list[str]) ->
         (["upgrade", "-f"], "hastctl: invalid option -- 'f'"),
         (["list", "-c"], "hastctl: option requires an argument -- 'c'"),
         (["list", "--all"], "hastctl: unrecognized option '--all'"),
+        (["create", "--json"], "hastctl: unrecognized option '--json'"),
+        (["status", "--json=yes"], "hastctl: option '--json' doesn't allow an argument"),
+        (["role", "primary", "test", "--timeout"], "hastctl: option '--timeout' requires an argument"),
     ],
 )
 def test_a_wrong_option_is_named_above_the_usage(arguments: list[str], complaint: str) -> None:
@@ -142,3 +145,27 @@ def test_hastds_usage_is_the_originals(arguments: list[str], complaint: str) -> 
         parse_hastd(arguments)
     assert str(caught.value) == f"{complaint}{HASTD_USAGE}"
     assert caught.value.exit_code == 64
+
+
+@pytest.mark.parametrize("command", ["status", "list", "dump"])
+def test_long_options_go_beside_the_letters(command: str) -> None:
+    options = parse_hastctl([command, "-d", "--json", "one"])
+    assert (options.json, options.debug, options.names) == (True, 1, ("one",))
+
+
+def test_role_can_wait_so_many_seconds() -> None:
+    options = parse_hastctl(["role", "--wait", "--timeout", "1.5", "primary", "one"])
+    assert (options.wait, options.timeout, options.names) == (True, 1.5, ("one",))
+
+
+@pytest.mark.parametrize("value", ["", "-1", "nan", "inf", "soon"])
+def test_a_timeout_is_a_finite_number_of_seconds(value: str) -> None:
+    with pytest.raises(UsageShown, match=r"^hastctl: Invalid timeout$"):
+        parse_hastctl(["role", "--timeout", value, "primary", "one"])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)])
+def test_help_is_no_error(arguments: list[str]) -> None:
+    with pytest.raises(HelpWanted) as caught:
+        parse_hastctl(arguments)
+    assert (caught.value.exit_code, caught.value.command) == (0, "" if len(arguments) == 1 else arguments[0])

@@ -65,6 +65,7 @@ VALUES = {
     "timeout": "5",
     "metaflush": "on",
     "autorole": "on",
+    "logformat": "json",
     "device": "off",
     "on": "x { }",
     "resource": "x { }",
@@ -134,7 +135,7 @@ def test_an_error_names_file_line_word_and_what_was_expected(text: str, message:
 
 
 GLOBAL_WORDS = (
-    "autorole, checksum, compression, control, exec, fence, listen, metaflush, mountdir, on, pidfile, replication, "
+    "autorole, checksum, compression, control, exec, fence, listen, logformat, metaflush, mountdir, on, pidfile, replication, "
     "resource, statedir or timeout"
 )
 RESOURCE_WORDS = (
@@ -148,8 +149,8 @@ RESOURCE_WORDS = (
         ("", GLOBAL_WORDS),
         ("timeout 5 ", GLOBAL_WORDS),
         ("resource a { } ", GLOBAL_WORDS),
-        ("on a { ", "control, listen, mountdir, pidfile, statedir or }"),
-        ("on a { pidfile /x ", "control, listen, mountdir, pidfile, statedir or }"),
+        ("on a { ", "control, listen, logformat, mountdir, pidfile, statedir or }"),
+        ("on a { pidfile /x ", "control, listen, logformat, mountdir, pidfile, statedir or }"),
         ("resource a { metaflush on ", RESOURCE_WORDS),
         ("resource a { on b { } ", RESOURCE_WORDS),
         ("resource a { on b { metaflush on ", "device, local, metaflush, name, remote, source or }"),

@@ -439,6 +439,7 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
         "pidfile": config.pidfile,
         "mountdir": config.mountdir,
         "statedir": config.statedir,
+        "logformat": config.logformat.value,
         "replication": resource.replication.value,
         "checksum": resource.checksum.value,
         "compression": resource.compression.value,

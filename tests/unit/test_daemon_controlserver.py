@@ -15,6 +15,7 @@ import trio.testing
 
 from hastfs.daemon import sockets
 from hastfs.daemon.controlserver import MAX_CLIENTS, MAX_REQUEST, ControlServer
+from hastfs.daemon.newsroom import Newsroom
 from hastfs.errors import BusyError, ConfigError, SystemFailure
 from hastfs.model import Role
 from hastfs.protocol.control import ERROR_INVALID, ERROR_UNIMPLEMENTED, ControlCommand, Reply, Request, ResourceStatus
@@ -76,7 +77,7 @@ class Served:
     def __init__(self, path: str) -> None:
         self.path = path
         self.supervisor = FakeSupervisor()
-        self.server = self.supervisor.server = ControlServer(self.supervisor)
+        self.server = self.supervisor.server = ControlServer(self.supervisor, Newsroom(dict))
         self.listener = sockets.listen_control(path)
         self._streams: list[trio.SocketStream] = []
 

@@ -88,6 +88,11 @@ class FakeControl:
     def resume(self) -> None:
         self.paused = False
 
+    async def dismiss(self, reason: str) -> None:
+        """Nobody listens."""
+        assert reason == "upgrade"
+        await trio.lowlevel.checkpoint()
+
     async def alone(self) -> None:
         assert self.paused
         if self.other:

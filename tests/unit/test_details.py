@@ -31,7 +31,7 @@ def test_fields_of_a_newer_version_are_left_out() -> None:
 
 @pytest.mark.parametrize("plain", [{"counts": [1], "total": 0}, {"counts": [-1] * 22, "total": 0}])
 def test_a_histogram_of_another_shape_is_refused(plain: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="no counts"):
+    with pytest.raises(ValueError, match=r"no counts|not a number"):
         Histogram.from_plain(plain)
 
 
@@ -54,3 +54,33 @@ def test_what_came_since_an_earlier_look() -> None:
 def test_an_eta_needs_a_rate() -> None:
     assert Sync("to-peer", 100, 40, 8.0, 1.0).eta == 5.0
     assert Sync("to-peer", 100, 40, 0.0, 1.0).eta is None
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"role": 1},
+        {"problem": "two\nlines"},
+        {"remedy": "\x1b[2J"},
+        {"size": -1},
+        {"size": 1.0},
+        {"behind": True},
+        {"started": "now"},
+        {"last_in_sync": float("nan")},
+        {"connected_since": float("inf")},
+        {"sync": {}},
+        {"sync": []},
+        {"counters": []},
+        {"counters": {"a b": 1}},
+        {"gauges": {"held": 1 << 64}},
+        {"latency": {"total": None}},
+        {"latency": {"total": {"counts": [0] * 22}}},
+        {"latency": []},
+        {"dirty_map": [1001]},
+        {"dirty_map": [0] * 5000},
+        {"dirty_map": None},
+    ],
+)
+def test_what_is_no_details_is_refused(spoilt: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Details.from_plain(Details("primary").as_plain() | spoilt)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from hastfs.details import Details, Sync
 from hastfs.errors import ProtocolError
 from hastfs.model import Role
 from hastfs.protocol.control import (
     ALL,
     ERROR_INVALID,
     ERROR_NO_RESOURCE,
+    MAX_CELLS,
     MAX_NV,
     STATISTICS,
     ControlCommand,
@@ -68,6 +72,7 @@ def frame_of(*fields: tuple[str, NvType, Value]) -> Frame:
         Request(ControlCommand.SETROLE, Role.SECONDARY, force=True, resources=("a", "b", "c")),
         Request(ControlCommand.STOP),
         Request(ControlCommand.UPGRADE),
+        Request(ControlCommand.STATUS, resources=(ALL,), details=True, cells=200),
     ],
 )
 def test_requests_arrive_as_they_were_sent(request_: Request) -> None:
@@ -126,3 +131,19 @@ def test_what_is_not_known_or_of_another_type_is_ignored() -> None:
 def test_a_resource_needs_a_name() -> None:
     with pytest.raises(ProtocolError, match="no name"):
         Reply.decode(frame_of(("resource0", NvType.UINT8, 1)))
+
+
+def test_details_arrive_as_they_were_sent() -> None:
+    status = replace(STATUS, details=Details("primary", sync=Sync("to-peer", 9, 4, 0.5, 1.0), problem='quite "bad"'))
+    assert Reply.decode(received(Reply(resources=[status]).encode())).resources == [status]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "1", "{", '{"latency": {"total": {}}}', '{"sync": {}}', "[" * 10_000])
+def test_details_that_are_none_count_as_missing(text: str) -> None:
+    frame = frame_of(("resource0", NvType.STRING, "disk"), ("details0", NvType.STRING, text))
+    assert Reply.decode(frame).resources == [ResourceStatus("disk")]
+
+
+def test_nobody_gets_more_cells_than_a_picture_can_have() -> None:
+    request = Request(ControlCommand.STATUS, resources=(ALL,), details=True, cells=(1 << 32) - 1)
+    assert Request.decode(received(request.encode())).cells == MAX_CELLS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hastfs.cli import output
+from hastfs.cli import output, plain
 from hastfs.cli.options import Options
 from hastfs.config.schema import Config
 from hastfs.errors import HastError, MetadataError
@@ -17,12 +17,21 @@ UNREADABLE = 255
 def run(options: Options, config: Config) -> int:
     """Goes on with the other resources after an error; the first error's exit code counts."""
     exit_code = 0
+    found: list[plain.Plain] = []
     for name in config.resources if options.names == (ALL,) else options.names:
         try:
-            output.say(text(provision.read_metadata(config.resource(name))))
+            metadata = provision.read_metadata(config.resource(name))
         except HastError as error:
+            code = UNREADABLE if isinstance(error, MetadataError) else error.exit_code
             output.error(str(error))
-            exit_code = exit_code or (UNREADABLE if isinstance(error, MetadataError) else error.exit_code)
+            exit_code = exit_code or code
+            found.append(plain.failed(name, error, code))
+        else:
+            found.append(plain.dumped(metadata))
+            if not options.json:
+                output.say(text(metadata))
+    if options.json:
+        output.say(plain.document(found))
     return exit_code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hastfs.cli import output
+from hastfs.cli import output, plain
 from hastfs.cli.commands import status
 from hastfs.cli.options import Options
 from hastfs.config.schema import Config
@@ -12,9 +12,12 @@ from hastfs.protocol.control import ResourceStatus
 
 
 def run(options: Options, config: Config) -> int:
-    resources = status.ask(options, config)
-    for resource in resources:
-        output.say(text(resource))
+    resources = status.ask(options, config, details=options.json)
+    if options.json:
+        output.say(plain.document(map(plain.listed, resources)))
+    else:
+        for resource in resources:
+            output.say(text(resource))
     return status.report_errors(resources)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 from hastfs.cli import output
 from hastfs.cli.client import Client
@@ -17,12 +18,24 @@ a fence program.
 
 
 def run(options: Options, config: Config) -> int:
-    """Returns when the new role is had, and the disk of a primary can be used."""
+    """Returns when the new role is had; with `--wait` see `_wait`. The first error is the exit code."""
     request = Request(ControlCommand.SETROLE, options.role, options.force, options.names)
     with Client(config.control, answer_within(config)) as client:
         resources = client.ask(request).resources
     errors = [_report(resource, options) for resource in resources]
+    if options.wait:
+        errors += _wait([resource.resource for resource in resources if not resource.error], options, config)
     return next((error for error in errors if error), 0)
+
+
+def _wait(names: list[str], options: Options, config: Config) -> Iterator[int]:
+    """Until a primary can be used by applications, and a secondary has met its primary. Errors as exit codes."""
+    from hastfs.cli.ready import wait_until_ready  # noqa: PLC0415  # only who waits needs it
+
+    assert options.role is not None
+    for name, error in wait_until_ready(options.role, names, config, options.timeout):
+        output.error(str(error), name)
+        yield error.exit_code
 
 
 def answer_within(config: Config) -> float:
