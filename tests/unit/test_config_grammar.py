@@ -66,7 +66,6 @@ VALUES = {
     "logformat": "json",
     "metaflush": "on",
     "autorole": "on",
-    "logformat": "json",
     "device": "off",
     "on": "x { }",
     "resource": "x { }",
