@@ -439,7 +439,6 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
         "control": config.control,
         "pidfile": config.pidfile,
         "metrics": "none" if config.metrics is None else "",
-        "logformat": config.logformat.value,
         "mountdir": config.mountdir,
         "statedir": config.statedir,
         "replication": resource.replication.value,
