@@ -66,6 +66,7 @@ VALUES = {
     "logformat": "json",
     "metaflush": "on",
     "autorole": "on",
+    "logformat": "json",
     "device": "off",
     "on": "x { }",
     "resource": "x { }",

@@ -441,6 +441,7 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
         "metrics": "none" if config.metrics is None else "",
         "mountdir": config.mountdir,
         "statedir": config.statedir,
+        "logformat": config.logformat.value,
         "replication": resource.replication.value,
         "checksum": resource.checksum.value,
         "compression": resource.compression.value,
