@@ -7,10 +7,12 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import trio
 
 from hastfs.config.schema import Config
+from hastfs.daemon.autorole import AutoRole
 from hastfs.daemon.controlserver import ControlServer
 from hastfs.daemon.doors import Doors
 from hastfs.daemon.hooks import Hooks
@@ -29,6 +31,9 @@ from hastfs.facts import about
 from hastfs.model import Role
 from hastfs.protocol.control import ALL, ERROR_NO_RESOURCE, Reply, Request, ResourceStatus
 from hastfs.resource.waiting import Wakeup
+
+if TYPE_CHECKING:
+    from hastfs.daemon.metrics.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,9 @@ class Supervisor:
         self._control = ControlServer(self, self._newsroom)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
+        self._metrics: Endpoint | None = None
+        self._serving: trio.Nursery
+        self._autorole = AutoRole(self._resources, lambda: self._resources.config)
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
@@ -79,9 +87,12 @@ class Supervisor:
                     doors.start_soon(self._listener.run, self._doors.listeners)
                     doors.start_soon(self._newsroom.run)
                     doors.start_soon(self._control.run, self._doors.control)
+                    self._serving = doors
+                    self._serve_metrics()
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
                         doors.start_soon(Heir(self._left, self._resources).run)
+                    doors.start_soon(self._autorole.run)
                     serving()
                     await self._ending.wait()
                     await self._control.dismiss("stop")
@@ -112,6 +123,18 @@ class Supervisor:
     def _serve_doors(self) -> None:
         self._listener.listen_on(self._doors.listeners)
         self._control.listen_on(self._doors.control)
+        self._serve_metrics()
+
+    def _serve_metrics(self) -> None:
+        """Its libraries are loaded only if somebody wants metrics."""
+        sockets = self._doors.metrics
+        if self._metrics is not None:
+            self._metrics.listen_on(sockets)
+        elif sockets:
+            from hastfs.daemon.metrics.endpoint import Endpoint  # noqa: PLC0415
+
+            self._metrics = Endpoint(self._resources)
+            self._serving.start_soon(self._metrics.run, sockets)
 
     async def reload(self, request: Request) -> Reply:
         """Reads the configuration again. HastError if it is not in force then, or cost a resource its role."""
@@ -123,6 +146,7 @@ class Supervisor:
             raise BusyError("hastd is stopping.")
         try:
             await self._reloader.reload(force=force)
+            await self._autorole.remember()
         finally:
             self._newsroom.configured()
 
@@ -142,6 +166,8 @@ class Supervisor:
         if self._stopping:
             raise BusyError("hastd is stopping.")
 
+        self._autorole.decided(self._names(request.resources))
+
         async def change(resource: ManagedResource) -> ResourceStatus:
             try:
                 before = await resource.set_role(role, force=request.force)
@@ -149,7 +175,9 @@ class Supervisor:
                 return ResourceStatus(resource.config.name, error.exit_code, str(error), role=resource.role.word)
             return ResourceStatus(resource.config.name, role=before.word)
 
-        return await self._for_each(request.resources, change)
+        reply = await self._for_each(request.resources, change)
+        await self._autorole.remember()
+        return reply
 
     async def attach(self, request: Request) -> Reply:
         """The components of all resources that are asked for, at the same time."""
@@ -215,7 +243,7 @@ class Supervisor:
 
         async def leave(resource: ManagedResource) -> None:
             try:
-                await resource.set_role(Role.INIT, force=force)
+                await resource.set_role(Role.INIT, force=force, wanted=False)
             except HastError as error:
                 log.error("%s", error)
                 errors.append(error)
@@ -224,9 +252,13 @@ class Supervisor:
         if errors and not force:
             raise errors[0]
 
+    def _names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Without the word that stands for all."""
+        return tuple(self._resources) if tuple(names) == (ALL,) else tuple(names)
+
     async def _for_each(self, names: Sequence[str], do: _Do) -> Reply:
         """One answer per name, in order; a name that is not configured has error 1."""
-        wanted = tuple(self._resources) if tuple(names) == (ALL,) else tuple(names)
+        wanted = self._names(names)
         answers: dict[str, ResourceStatus] = {}
 
         async def answer(name: str) -> None:

@@ -60,7 +60,7 @@ def test_a_minimal_resource_gets_every_default() -> None:
 
 def test_every_statement_arrives() -> None:
     config = understood(
-        """control uds:///c pidfile /p listen ::1 mountdir /m
+        """control uds:///c pidfile /p listen ::1 mountdir /m metrics 127.0.0.1
         resource r {
             replication async checksum sha256 compression lzf timeout 7 exec /e metaflush off
             on hasta { name n local /l remote tcp4://b:1 source 192.0.2.1 device off }
@@ -72,6 +72,7 @@ def test_every_statement_arrives() -> None:
         pidfile="/p",
         listen=(address("::1"),),
         mountdir="/m",
+        metrics=address("127.0.0.1", default_port=8458),
         resources={
             "r": ResourceConfig(
                 name="r",
@@ -112,6 +113,8 @@ def test_a_source_with_a_port_is_warned_of_on_its_own_node() -> None:
         ("compression", "compression", Compression.HOLE, "lzf", "none"),
         ("timeout", "timeout", 20, "5", "6"),
         ("exec", "exec", None, "/a", "/b"),
+        ("fence", "fence", None, "/a", "/b"),
+        ("autorole", "autorole", False, "on", "off"),
         ("metaflush", "metaflush", True, "off", "on"),
     ],
 )
@@ -160,6 +163,7 @@ def test_metaflush_of_the_node_overrides_resource_and_global() -> None:
         ("control", "control", "/var/run/hastctl"),
         ("pidfile", "pidfile", "/var/run/hastd.pid"),
         ("mountdir", "mountdir", "/run/hast"),
+        ("statedir", "statedir", "/var/lib/hast"),
     ],
 )
 def test_this_nodes_daemon_settings_override_global_ones(statement: str, field: str, default: str) -> None:
@@ -284,7 +288,7 @@ def test_of_a_statement_given_several_times_the_last_one_counts(
     assert getattr(repeated, field) != getattr(only(section.format(f"{keyword} {one}")), field)
 
 
-@pytest.mark.parametrize("keyword", ["control", "pidfile", "mountdir"])
+@pytest.mark.parametrize("keyword", ["control", "pidfile", "mountdir", "statedir"])
 @pytest.mark.parametrize("section", ["{}", "on hasta {{ {} }}"])
 def test_of_a_daemons_setting_given_several_times_the_last_one_counts(keyword: str, section: str) -> None:
     config = understood(section.format(f"{keyword} /1 {keyword} /2\n{keyword} /3"))
@@ -328,7 +332,7 @@ def test_several_sections_of_this_node_count_as_one() -> None:
         ("mountdir x", "near 'x': expected an absolute path"),
         ("control x", "near 'x': expected an absolute path, as in /path, uds:///path or unix:///path"),
         ("control /" + "x" * 107, "at most 107 bytes"),
-        ("listen none", "near 'none': expected an address; only `remote` can be none"),
+        ("listen none", "near 'none': expected an address; only `remote` and `metrics` can be none"),
         ("listen a:0", "near 'a:0': port '0' is not a number from 1 to 65535"),
         ("listen tcp://2001:db8::1/64", "without / and a prefix length"),
         ("on hasta { control x }", "expected an absolute path"),
@@ -348,7 +352,7 @@ def test_several_sections_of_this_node_count_as_one() -> None:
         ("resource r { local ada0 on hasta { remote none } }", "there are no GEOM names here"),
         ("resource r { on hasta { local /x remote a: } }", "near 'a:': port '' is not"),
         (f"resource r {{ {MINE} on hastb {{ remote a: }} }}", "near 'a:': port '' is not"),
-        ("resource r { on hasta { local /x remote none source none } }", "only `remote` can be none"),
+        ("resource r { on hasta { local /x remote none source none } }", "only `remote` and `metrics` can be none"),
         (f"resource r {{ exec x {MINE} }}", "near 'x': expected an absolute path"),
     ],
 )
@@ -427,19 +431,23 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
     lines = (Path(__file__).parents[2] / "hast.conf.sample").read_text().splitlines()
     shown = [line.strip()[1:] for line in lines if line.strip().startswith("#") and line.strip()[1:2].isalpha()]
     values = dict(line.split() for line in shown if line.split()[0] != "listen")
-    del values["exec"]  # an example: there is no default
+    for example in ("exec", "fence"):  # there are no defaults
+        del values[example]
     config = understood("")
     resource = only("resource shared { local /x on hasta { remote none } }")
     assert values == {
         "control": config.control,
         "pidfile": config.pidfile,
+        "metrics": "none" if config.metrics is None else "",
         "mountdir": config.mountdir,
+        "statedir": config.statedir,
         "logformat": config.logformat.value,
         "replication": resource.replication.value,
         "checksum": resource.checksum.value,
         "compression": resource.compression.value,
         "timeout": str(resource.timeout),
         "metaflush": "on" if resource.metaflush else "off",
+        "autorole": "on" if resource.autorole else "off",
         "device": "on" if resource.device else "off",
         "name": resource.provider,
     }
