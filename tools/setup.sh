@@ -59,7 +59,10 @@ missing_packages() {
                 tmux:tmux zsh:zsh fish:fish \
                 prometheus:prometheus promtool:prometheus \
                 pg_createcluster:postgresql runc:runc /bin/busybox:busybox-static \
-                qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin; do
+                qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin \
+                keepalived:keepalived ucarp:ucarp corosync:corosync pacemakerd:pacemaker \
+                crm_mon:pacemaker-cli-utils ocf-tester:resource-agents xmllint:libxml2-utils \
+                fuser:psmisc modprobe:kmod shellcheck:shellcheck; do
                 command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
             done
             ;;
