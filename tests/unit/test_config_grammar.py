@@ -135,8 +135,8 @@ def test_an_error_names_file_line_word_and_what_was_expected(text: str, message:
 
 
 GLOBAL_WORDS = (
-    "autorole, checksum, compression, control, exec, fence, listen, logformat, metaflush, mountdir, on, pidfile, replication, "
-    "resource, statedir or timeout"
+    "autorole, checksum, compression, control, exec, fence, listen, logformat, metaflush, mountdir, on, pidfile, "
+    "replication, resource, statedir or timeout"
 )
 RESOURCE_WORDS = (
     "autorole, checksum, compression, device, exec, fence, local, metaflush, name, on, replication, timeout or }"
