@@ -56,6 +56,7 @@ missing_packages() {
             # PROGRAM:PACKAGE, whatever the tests run beside our own
             local tool
             for tool in fio:fio ip:iproute2 tc:iproute2 nft:nftables \
+                systemd-analyze:systemd \
                 tmux:tmux zsh:zsh fish:fish \
                 pg_createcluster:postgresql runc:runc /bin/busybox:busybox-static \
                 qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin; do
