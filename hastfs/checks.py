@@ -56,3 +56,10 @@ def check_counts(counts: Any) -> dict[str, int]:
     if not isinstance(counts, dict):
         raise TypeError(f"{counts!r} are no counts")
     return {check_name(name): check_number(count) for name, count in counts.items()}
+
+
+def check_flag(flag: Any) -> bool:
+    """Yes or no."""
+    if not isinstance(flag, bool):
+        raise TypeError(f"{flag!r} is neither true nor false")
+    return flag

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
-from hastfs.checks import check_counts, check_line, check_name, check_number, check_real
+from hastfs.checks import check_counts, check_flag, check_line, check_name, check_number, check_real
 
 LATENCY_BOUNDS: Final = tuple(1 << exponent for exponent in range(4, 25))
 """Microseconds, 16 us to 16.8 s: the upper bounds of the buckets of a `Histogram`; one more bucket has no bound."""
@@ -116,8 +116,9 @@ class Details:
     remedy: str = ""
     """The command that helps, empty if there is none."""
     counters: dict[str, int] = field(default_factory=dict)
-    """Only ever grow while a worker lives: `read_bytes`, `write_bytes`, `delete_bytes`, `sent_bytes`, `received_bytes`,
-    `sync_bytes`, `connects`, `disconnects`, `map_updates`, `local_errors`, `remote_errors`, `worker_restarts`."""
+    """Only ever grow while a worker lives: `reads`, `writes`, `deletes`, `flushes` (of applications), `read_bytes`,
+    `write_bytes`, `delete_bytes`, `sent_bytes`, `received_bytes`, `sync_bytes`, `connects`, `disconnects`,
+    `map_updates`, `local_errors`, `remote_errors`, `worker_restarts`."""
     gauges: dict[str, int] = field(default_factory=dict)
     """Now: `requests` (of applications, not answered), `local_queue`, `send_queue_bytes`, `remote_queue`,
     `held` (requests that wait for a peer or a disk), `dirty_bytes` (marked in the map)."""
@@ -127,6 +128,8 @@ class Details:
     dirty_map: tuple[int, ...] = ()
     """Only when asked for: so many equal parts of the disk from its begin to its end; per mille of each that is dirty
     (at least 1 if anything is)."""
+    answered: bool = True
+    """Whether the worker said what it knows, if there is to be one; if not, all that it knows is missing here."""
 
     def as_plain(self) -> dict[str, Any]:
         plain = asdict(self)
@@ -164,6 +167,7 @@ def _cells(value: Any) -> tuple[int, ...]:
 
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "role": check_line,
+    "answered": check_flag,
     "connection": check_line,
     "disk": check_line,
     "peer_disk": check_line,

@@ -11,6 +11,7 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.inheritance import InheritedImage, InheritedWorker
+from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed
 from hastfs.errors import BusyError, SystemFailure
 from hastfs.model import Checksum, Compression, Replication
@@ -103,6 +104,9 @@ class FakeWorker(Worker):
         if self.hangs or self.ended.is_set():
             raise SystemFailure("Worker process does not answer.")
         self.configs.append(config)
+
+    def log_as(self, settings: LogSettings) -> None:
+        self._log.append(f"log {self.pid} {settings.form.value} {settings.level.value}")
 
     def fenced(self, *, go_on: bool, reason: str = "") -> None:
         self.told.append((go_on, reason))

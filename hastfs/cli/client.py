@@ -20,12 +20,19 @@ _CREDENTIALS = struct.Struct("=3i")
 """struct ucred: pid, uid, gid (unix(7), SO_PEERCRED)."""
 
 
+class _ReaderGoneError(Exception):
+    """Of what we write; a BrokenPipeError may be hastd's end too."""
+
+
 class Client:
     """One connection to the daemon behind the control socket `path`; for one request."""
 
-    def __init__(self, path: str, within: float) -> None:
-        """`within`: seconds until an answer must be there. SystemFailure if there is no daemon."""
+    def __init__(self, path: str, within: float, reader: int | None = None) -> None:
+        """`within`: seconds until an answer must be there. `reader`: a descriptor that somebody reads the answers from;
+        BrokenPipeError when he is gone. SystemFailure if there is no daemon.
+        """
         self._path = path
+        self._reader = reader
         self._within = within
         self._deadline = time.monotonic() + within
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -83,6 +90,8 @@ class Client:
             if told:
                 raise
             raise SystemFailure(f"No answer from hastd via {self._path} within {self._within:g} s.") from None
+        except _ReaderGoneError:
+            raise BrokenPipeError from None
         except (OSError, ProtocolError) as error:
             raise SystemFailure(f"No usable answer from hastd via {self._path}: {error}.") from error
 
@@ -95,10 +104,24 @@ class Client:
             while (frame := reader.next()) is not None:
                 yield Reply.decode(frame)
             self._limit()
+            if self._reader is not None:
+                self._wait_while_read(self._reader)
             count = self._socket.recv_into(reader.buffer())
             if not count:
                 return
             reader.received(count)
+
+    def _wait_while_read(self, reader: int) -> None:
+        """Returns when there is something to receive: otherwise a reader that is gone would show with the next word."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(reader, 0)  # an error is told all the same
+        left = self._deadline - time.monotonic()
+        ready = dict(poll.poll(None if left == math.inf else max(0.0, left) * 1000))
+        if reader in ready:
+            raise _ReaderGoneError
+        if not ready:
+            raise TimeoutError
 
     def _limit(self) -> None:
         left = self._deadline - time.monotonic()

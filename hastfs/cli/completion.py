@@ -16,12 +16,15 @@ from hastfs.cli.options import COMMANDS, Names
 from hastfs.config.schema import DEFAULT_PATH
 from hastfs.model import Role
 
-_FIRST: Final = {
+FIRST: Final = {
     "role": tuple(role.word for role in Role),
     "log-level": ("debug", "info", "warning", "error"),
     "completion": ("bash", "zsh", "fish"),
 }
 """Words of which one is the first argument, before the names."""
+
+_OPTIONAL: Final = ("log-level",)
+"""Commands whose first argument may be a name as well."""
 
 _AWK: Final = (
     r"""awk '{ sub(/#.*/, ""); gsub(/[{}]/, " & "); for (i = 1; i <= NF; i++) """
@@ -38,8 +41,8 @@ def bash() -> str:
         if option.metavar
     )
     flags = "\n".join(
-        f"        {name}) flags='{_flags(texts.options(name))}' first='{' '.join(_FIRST.get(name, ()))}'"
-        f" all='{_all(name)}' names={_names(name)} ;;"
+        f"        {name}) flags='{_flags(texts.options(name))}' first='{' '.join(FIRST.get(name, ()))}'"
+        f" all='{_all(name)}' names={'yes' if _names(name) else ''} either={'yes' if name in _OPTIONAL else ''} ;;"
         for name in COMMANDS
     )
     valued = "|".join(f"{name}:{option.flag}" for name, option in _every_option() if option.metavar)
@@ -62,7 +65,7 @@ _hastctl_resources() {{
 
 _hastctl() {{
     local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD - 1]}} command=${{COMP_WORDS[1]}}
-    local config={DEFAULT_PATH} given=0 flags= first= all= names= i
+    local config={DEFAULT_PATH} given=0 flags= first= all= names= either= i
     COMPREPLY=()
     if [ "$COMP_CWORD" -le 1 ]; then
         _hastctl_words '{" ".join((*COMMANDS, "--help", "-h"))}'
@@ -87,10 +90,11 @@ _hastctl() {{
     case $cur in
         -*) _hastctl_words "$flags" ;;
         *)
-            if [ -n "$first" ] && [ "$given" -eq 0 ]; then
+            [ "$given" -eq 0 ] || first=
+            if [ -n "$first" ] && [ -z "$either" ]; then
                 _hastctl_words "$first"
             elif [ -n "$names" ]; then
-                _hastctl_words "$all $(_hastctl_resources)"
+                _hastctl_words "$first $all $(_hastctl_resources)"
             fi
             ;;
     esac
@@ -191,10 +195,10 @@ def fish() -> str:
     for name in COMMANDS:
         this = f"__hastctl_is {name}"
         lines += [f"complete -c hastctl -n '{this}' {_fish_option(option)}" for option in texts.options(name)]
-        first = " ".join(_FIRST.get(name, ()))
+        first = " ".join(FIRST.get(name, ()))
         if first:
             lines.append(f"complete -c hastctl -n '{this}; and not __fish_seen_subcommand_from {first}' -a '{first}'")
-        after = f"{this}; and __fish_seen_subcommand_from {first}" if first else this
+        after = f"{this}; and __fish_seen_subcommand_from {first}" if first and name not in _OPTIONAL else this
         if _names(name):
             lines.append(f"complete -c hastctl -n '{after}' -a '{_all(name)} (__hastctl_resources)'")
     lines += [f"complete -c hastd {_fish_option(option)}" for option in texts.hastd_options()]
@@ -218,9 +222,9 @@ def _all(name: str) -> str:
     return "all" if re.search(r"\ball \|", " ".join(COMMANDS[name].usage)) else ""
 
 
-def _names(name: str) -> str:
-    """Not empty: the command takes names of resources."""
-    return "" if COMMANDS[name].names is Names.NONE or name == "completion" else "yes"
+def _names(name: str) -> bool:
+    """Whether the command takes names of resources."""
+    return COMMANDS[name].names is not Names.NONE and name != "completion"
 
 
 def _words(option: Option) -> str:
@@ -233,10 +237,14 @@ def _bash_value(option: Option) -> str:
 
 def _zsh_arguments(name: str) -> str:
     arguments = [_zsh_option(option) for option in texts.options(name)]
-    if name in _FIRST:
-        arguments.append(_quoted(f"1:{name}:({' '.join(_FIRST[name])})"))
+    resources = "_hastctl_all_resources" if _all(name) else "_hastctl_resources"
+    words = " ".join(FIRST.get(name, ()))
+    if name in _OPTIONAL:
+        arguments.append(_quoted(f"1:{name}:{{ compadd {words}; {resources} }}"))
+    elif words:
+        arguments.append(_quoted(f"1:{name}:({words})"))
     if _names(name):
-        arguments.append(_quoted(f"*:resource:{'_hastctl_all_resources' if _all(name) else '_hastctl_resources'}"))
+        arguments.append(_quoted(f"*:resource:{resources}"))
     return " ".join(arguments)
 
 

@@ -53,8 +53,12 @@ def _command(name: str) -> Callable[[Options, Config | None], int]:
     """The module of that name does it. Only that one is loaded: applications wait for `role primary` after a failure,
     and what `create` needs takes longer to import than all the rest to be done.
     """
-    run: Callable[[Options, Config | None], int] = importlib.import_module(f"hastfs.cli.commands.{name}").run
+    run: Callable[[Options, Config | None], int] = importlib.import_module(_module(name)).run
     return run
+
+
+def _module(command: str) -> str:
+    return f"hastfs.cli.commands.{command.replace('-', '_')}"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from hastfs.daemon.process import ProcessStarter
 from hastfs.daemon.program import Program
 from hastfs.daemon.supervisor import Supervisor
 from hastfs.errors import HastError
+from hastfs.facts import about
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,8 @@ def _serve(
     start: _Start, config: Config, doors: Doors, serving: Callable[[], None], left: Inheritance | None = None
 ) -> int:
     try:
+        if left is None:
+            log.info("hastd %s starts.", __version__, extra=about("start", version=__version__))
         log.info("%s", privileges.outlook())
         with contextlib.closing(ProcessStarter()) as starter:
             if left is None:

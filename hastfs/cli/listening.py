@@ -19,17 +19,19 @@ class HastdStopped(SystemFailure):
     """hastd ended in order: there is nothing more to wait for."""
 
 
-def listen(control: str, names: tuple[str, ...], timeout: float | None = None) -> Iterator[News]:
+def listen(
+    control: str, names: tuple[str, ...], timeout: float | None = None, reader: int | None = None
+) -> Iterator[News]:
     """The state and what comes after it; ends when hastd ends in order.
 
     `timeout`: seconds, counted from the state's end; TimeoutError when they are over. Raises DaemonError if hastd does
     not want to tell, SystemFailure if it is not there or vanishes without a word. After an upgrade the new hastd tells
-    the state, behind a `missed`.
+    the state, behind a `missed`. `reader`: as for `Client`.
     """
     until = None if timeout is None else time.monotonic() + timeout
     last = None
     while True:
-        with Client(control, STATE_WITHIN) as client:
+        with Client(control, STATE_WITHIN, reader) as client:
             if last is not None:
                 timeout = None if until is None else max(0.0, until - time.monotonic())
                 yield News(time.time(), Kind.MISSED)

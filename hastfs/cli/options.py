@@ -16,7 +16,7 @@ from hastfs.config.schema import DEFAULT_PATH
 from hastfs.daemon.inheritance import CAN_INHERIT, INHERIT
 from hastfs.errors import UsageError
 from hastfs.goal import Goal
-from hastfs.model import Role
+from hastfs.model import LogLevel, Role
 
 HASTD_USAGE = "hastd: [-dFh] [-c config] [-P pidfile]"
 HASTD_LETTERS: Final = "c:dFhP:"
@@ -81,6 +81,9 @@ COMMANDS: Final = {
         Names.SOME,
     ),
     "attach": CommandLine("dc:", (), ("[-d] [-c config] all | name ...",), Names.SOME),
+    "log-level": CommandLine(
+        "dc:", (), ("[-d] [-c config]", "[debug | info | warning | error] [all | name ...]"), Names.DEFAULT_ALL
+    ),
     "reload": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
     "upgrade": CommandLine("dc:", (), ("[-d] [-c config]",), Names.NONE),
     "stop": CommandLine("dfc:", (), ("[-df] [-c config]",), Names.NONE),
@@ -159,6 +162,8 @@ class Options:
     table: bool | None = None
     """status: the table (True) or the classic text, whatever the output is."""
     no_color: bool = False
+    level: LogLevel | None = None
+    """log-level: the new one."""
 
 
 def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
@@ -190,6 +195,7 @@ def parse_hastctl(arguments: Sequence[str]) -> Options:
     if "--help" in values:
         raise HelpWanted(command)
     role = _take_role(names) if command == "role" else None
+    level = _take_level(names) if command == "log-level" else None
     return Options(
         command,
         values.get("-c", DEFAULT_PATH),
@@ -207,6 +213,7 @@ def parse_hastctl(arguments: Sequence[str]) -> Options:
         goal=_goal(values) if command == "wait" else None,
         table=_table(values),
         no_color="--no-color" in values,
+        level=level,
     )
 
 
@@ -246,6 +253,11 @@ def _take_role(names: list[str]) -> Role:
         return Role.from_word(names.pop(0))
     except (IndexError, ValueError):
         raise UsageShown(HASTCTL_USAGE) from None
+
+
+def _take_level(names: list[str]) -> LogLevel | None:
+    """A resource that is called like a level has to follow one."""
+    return LogLevel(names.pop(0)) if names and names[0] in {level.value for level in LogLevel} else None
 
 
 def _names(wanted: Names, names: list[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ node: ON STRING _OPEN daemon* _CLOSE
 resource: RESOURCE STRING _OPEN (transfer | metaflush | device | component | resource_node)* _CLOSE
 resource_node: ON STRING _OPEN (component | metaflush | device | peer)* _CLOSE  -> node
 
-daemon: (CONTROL | PIDFILE | LISTEN | MOUNTDIR | STATEDIR) STRING  -> statement
+daemon: (CONTROL | PIDFILE | LISTEN | METRICS | MOUNTDIR | STATEDIR) STRING  -> statement
     | LOGFORMAT (CLASSIC | LOGFMT | JSON)  -> statement
 transfer: REPLICATION (FULLSYNC | MEMSYNC | ASYNC)  -> statement
     | CHECKSUM (NONE | CRC32 | SHA256)  -> statement

@@ -36,10 +36,11 @@ def parse(text: str, path: str, node_names: Sequence[str]) -> Config:
         control=daemon.value("control", parse_control, schema.DEFAULT_CONTROL),
         pidfile=daemon.value("pidfile", values.read_path, schema.DEFAULT_PIDFILE),
         listen=_listen(source, document),
+        metrics=daemon.value("metrics", values.read_metrics, None),
         mountdir=daemon.value("mountdir", values.read_path, schema.DEFAULT_MOUNTDIR),
         resources=_resources(source, document.resources, common),
-        statedir=daemon.value("statedir", values.read_path, schema.DEFAULT_STATEDIR),
         logformat=daemon.value("logformat", LogFormat, LogFormat.CLASSIC),
+        statedir=daemon.value("statedir", values.read_path, schema.DEFAULT_STATEDIR),
         warnings=tuple(source.warnings),  # the last argument: complete when everything has been read
     )
 

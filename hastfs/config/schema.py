@@ -90,6 +90,8 @@ class Config:
     resources: dict[str, ResourceConfig]
     """By resource name, in the order of the file."""
     logformat: LogFormat = LogFormat.CLASSIC
+    metrics: Address | None = None
+    """Where Prometheus gets its metrics; None: nowhere."""
     warnings: tuple[str, ...] = ()
     """`PATH:LINE: ...`: what may be a mistake. hastd logs it, hastctl does not say it with every command."""
     statedir: str = DEFAULT_STATEDIR

@@ -10,6 +10,9 @@ from hastfs.address import Address
 MAX_TIMEOUT = 2**31 - 1
 """Seconds; what the original's C int holds."""
 
+METRICS_PORT = 8458
+"""TCP port, the next one after hastd(8)'s."""
+
 MAX_NAME = 255
 """Bytes of a file name (NAME_MAX); names consist of ASCII characters."""
 
@@ -48,8 +51,12 @@ def read_name(text: str) -> str:
 
 def read_listen(text: str) -> Address:
     if text == "none":
-        raise ValueError("expected an address; only `remote` can be none")
+        raise ValueError("expected an address; only `remote` and `metrics` can be none")
     return address.parse(text)
+
+
+def read_metrics(text: str) -> Address | None:
+    return None if text == "none" else address.parse(text, default_port=METRICS_PORT)
 
 
 def read_remote(text: str) -> Address | None:
@@ -59,7 +66,7 @@ def read_remote(text: str) -> Address | None:
 def read_source(text: str) -> Address:
     """Without a port: port 0, any free one. The daemon's own port is taken by its listener."""
     if text == "none":
-        raise ValueError("expected an address; only `remote` can be none")
+        raise ValueError("expected an address; only `remote` and `metrics` can be none")
     return address.parse(text, default_port=0)
 
 
@@ -67,6 +74,7 @@ CHECKED_EVERYWHERE: dict[str, Callable[[str], object]] = {
     "control": address.parse_control,
     "pidfile": read_path,
     "listen": read_listen,
+    "metrics": read_metrics,
     "mountdir": read_path,
     "statedir": read_path,
     "timeout": read_timeout,

@@ -42,6 +42,9 @@ class Controlled(Protocol):
 
     async def status(self, request: Request) -> Reply: ...
 
+    async def log_level(self, request: Request) -> Reply:
+        """Says, or changes, what is logged."""
+
     async def reload(self, request: Request) -> Reply:
         """Reads the configuration again."""
 
@@ -70,6 +73,7 @@ class ControlServer:
             ControlCommand.RELOAD: controlled.reload,
             ControlCommand.ATTACH: controlled.attach,
             ControlCommand.STOP: controlled.stop,
+            ControlCommand.LOGLEVEL: controlled.log_level,
         }
         self._accepting = Accepting(self._serve)
         self._places = trio.Semaphore(MAX_CLIENTS)

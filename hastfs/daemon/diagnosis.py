@@ -22,6 +22,7 @@ def unanswered(details: Details, pid: int) -> Details:
     """Of a resource whose worker process does not say anything."""
     return replace(
         details,
+        answered=False,
         problem=f"Worker process {pid} does not answer: its disk may hang. Killed, it is replaced by another.",
         remedy=f"kill -9 {pid}",
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hastfs.address import Address
 from hastfs.config.schema import Config
@@ -14,6 +15,9 @@ from hastfs.daemon import sockets
 from hastfs.daemon.inheritance import InheritedDoors
 from hastfs.daemon.pidfile import Pidfile
 from hastfs.daemon.sockets import Place
+from hastfs.errors import SystemFailure
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,13 @@ class Opened:
     listeners: Mapping[Place, socket.socket]
     control_path: str
     control: socket.socket
+    metrics_address: Address | None = None
+    """What `metrics` were opened for."""
+    metrics: Mapping[Place, socket.socket] = field(default_factory=dict)
+
+    @property
+    def sockets(self) -> set[socket.socket]:
+        return {*self.listeners.values(), self.control, *self.metrics.values()}
 
     def give_up_names(self, but: Opened | None = None) -> None:
         """Pidfile and control socket are gone from the file system, except those that are `but`'s too."""
@@ -37,8 +48,7 @@ class Opened:
 
     def close(self, but: Opened | None = None) -> None:
         """Everything, except what is `but`'s too. Not for sockets that are being served."""
-        kept = {*but.listeners.values(), but.control} if but else set()
-        for sock in {*self.listeners.values(), self.control} - kept:
+        for sock in self.sockets - (but.sockets if but else set()):
             sock.close()
         self.give_up_names(but)
 
@@ -59,6 +69,11 @@ class Doors:
     def control(self) -> socket.socket:
         """What hastctl connects to."""
         return self._opened.control
+
+    @property
+    def metrics(self) -> Collection[socket.socket]:
+        """What Prometheus connects to."""
+        return self._opened.metrics.values()
 
     def settle(self) -> None:
         """This process is the daemon: to be called after detaching. SystemFailure if the pidfile cannot be written."""
@@ -105,7 +120,18 @@ def _inherit(config: Config, left: InheritedDoors) -> Opened:
         {(sock.family, sock.getsockname()): sock for sock in listeners},
         config.control,
         socket.socket(fileno=left.control_fd),
+        config.metrics,
+        _anew(config.metrics),
     )
+
+
+def _anew(metrics: Address | None) -> Mapping[Place, socket.socket]:
+    """Those of the program before are closed by now. That they cannot be had is no reason to end."""
+    try:
+        return {} if metrics is None else sockets.listen_tcp((metrics,))
+    except SystemFailure as error:
+        log.error("No metrics: %s", error)
+        return {}
 
 
 def _open(config: Config, before: Opened | None) -> Opened:
@@ -125,12 +151,20 @@ def _open(config: Config, before: Opened | None) -> Opened:
             listeners = sockets.listen_tcp(config.listen, have)
             for place in listeners.keys() - have.keys():
                 new.callback(listeners[place].close)
+        metrics: Mapping[Place, socket.socket] = {}
+        if before is not None and before.metrics_address == config.metrics:
+            metrics = before.metrics
+        elif config.metrics is not None:
+            served = {} if before is None else before.metrics
+            metrics = sockets.listen_tcp((config.metrics,), served)
+            for place in metrics.keys() - served.keys():
+                new.callback(metrics[place].close)
         if before is not None and _is_same(before.control_path, config.control):
             path, control = before.control_path, before.control
         else:
             path, control = config.control, sockets.listen_control(config.control)
         new.pop_all()
-    return Opened(pidfile, config.listen, listeners, path, control)
+    return Opened(pidfile, config.listen, listeners, path, control, config.metrics, metrics)
 
 
 def _is_same(path: str, other: str) -> bool:

@@ -329,7 +329,7 @@ class ManagedResource:
             if self.role is Role.SECONDARY:
                 known = await self._at_rest(known)
             elif self.role is Role.PRIMARY:
-                known = replace(known, problem="The worker has ended; another one is being started.")
+                known = replace(known, answered=False, problem="The worker has ended; another one is being started.")
         else:
             try:
                 known = self._completed((await worker.status(cells)).details)

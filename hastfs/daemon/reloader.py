@@ -18,6 +18,7 @@ from hastfs.daemon.managed import check_component
 from hastfs.daemon.reload import Plan, compare
 from hastfs.daemon.resources import Resources, at_once
 from hastfs.errors import HastError
+from hastfs.facts import about
 from hastfs.model import Role
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,9 @@ class Reloader:
             try:
                 lost = await self._reload(force=force)
             except HastError as error:
-                log.error("Configuration not reloaded: %s", error)
+                log.error("Configuration not reloaded: %s", error, extra=about("reload-failed"))
                 raise
-            log.info("Configuration reloaded successfully.")
+            log.info("Configuration reloaded successfully.", extra=about("reload"))
         if lost:
             raise lost[0]
 

@@ -26,6 +26,7 @@ from hastfs.daemon.listener import IncomingLink
 from hastfs.daemon.logs import LogSettings, ResourceLog
 from hastfs.daemon.workers import Ended, Worker, WorkerFailed, first
 from hastfs.errors import BusyError, ComponentError, HastError, SystemFailure
+from hastfs.facts import about
 from hastfs.ondisk.metadata import decode_copy
 from hastfs.resource.events import Event, Notify
 from hastfs.resource.provision import check_same_disk, read_metadata
@@ -277,7 +278,7 @@ class PrimaryRole:
         if self._deaths >= MAX_DEATHS:
             raise SystemFailure(f"{self._deaths} workers died one after the other: {ended.message}")
         self._around.restarts += 1
-        self._around.log.error("%s Starting another.", ended.message)
+        self._around.log.error("%s Starting another.", ended.message, extra=about("worker-restart"))
         return min(0.1 * 2 ** (self._deaths - 1), _SLOWEST_RESTART) if self._deaths > 1 else 0.0
 
     async def _replace_worker(self, nursery: trio.Nursery) -> bool:
@@ -319,7 +320,11 @@ class PrimaryRole:
             except WorkerFailed:  # `_keep` says so, and whether there is to be another.
                 continue
             waited = trio.current_time() - asked_at
-            self._around.log.info("Another worker serves; requests have waited for %.2f s at the most.", waited)
+            self._around.log.info(
+                "Another worker serves; requests have waited for %.2f s at the most.",
+                waited,
+                extra=about("worker-renewed", seconds=round(waited, 3)),
+            )
             return
         raise SystemFailure(f"Resource {self._around.config.name} is not primary any more; the log says why.")
 

@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,9 +29,13 @@ from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
 from hastfs.daemon.upgrader import SIGNALS, Heir, Upgrader
 from hastfs.errors import BusyError, HastError
+from hastfs.facts import about
 from hastfs.model import Role
 from hastfs.protocol.control import ALL, ERROR_NO_RESOURCE, Reply, Request, ResourceStatus
 from hastfs.resource.waiting import Wakeup
+
+if TYPE_CHECKING:
+    from hastfs.daemon.metrics.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +69,8 @@ class Supervisor:
         self._control = ControlServer(self, self._newsroom)
         self._reloader = Reloader(self._resources, doors, read, self._serve_doors)
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
+        self._metrics: Endpoint | None = None
+        self._serving: trio.Nursery
         self._autorole = AutoRole(self._resources, lambda: self._resources.config)
         self._notifier = Notifier(os.environ)
         self._hangup = Wakeup()
@@ -83,6 +91,8 @@ class Supervisor:
                     doors.start_soon(self._listener.run, self._doors.listeners)
                     doors.start_soon(self._newsroom.run)
                     doors.start_soon(self._control.run, self._doors.control)
+                    self._serving = doors
+                    self._serve_metrics()
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
                         doors.start_soon(Heir(self._left, self._resources).run)
@@ -107,7 +117,7 @@ class Supervisor:
                 if number == signal.SIGHUP:
                     self._hangup.set()
                 else:
-                    log.info("Termination signal received, exiting.")
+                    log.info("Termination signal received, exiting.", extra=about("stop"))
                     self._ending.set()
 
     async def _reload_on_hangup(self) -> None:
@@ -119,6 +129,18 @@ class Supervisor:
     def _serve_doors(self) -> None:
         self._listener.listen_on(self._doors.listeners)
         self._control.listen_on(self._doors.control)
+        self._serve_metrics()
+
+    def _serve_metrics(self) -> None:
+        """Its libraries are loaded only if somebody wants metrics."""
+        sockets = self._doors.metrics
+        if self._metrics is not None:
+            self._metrics.listen_on(sockets)
+        elif sockets:
+            from hastfs.daemon.metrics.endpoint import Endpoint  # noqa: PLC0415
+
+            self._metrics = Endpoint(self._resources)
+            self._serving.start_soon(self._metrics.run, sockets)
 
     async def reload(self, request: Request) -> Reply:
         """Reads the configuration again. HastError if it is not in force then, or cost a resource its role."""
@@ -131,10 +153,10 @@ class Supervisor:
         self._notifier.reloading()
         try:
             await self._reloader.reload(force=force)
+            await self._autorole.remember()
         finally:
             self._notifier.ready()
             self._newsroom.configured()
-        await self._autorole.remember()
 
     def _summary(self) -> str:
         """For `systemctl status`."""
@@ -195,6 +217,23 @@ class Supervisor:
             return status
 
         return await self._for_each(request.resources, look)
+
+    async def log_level(self, request: Request) -> Reply:
+        """What is logged about the resources that are asked for, and if that is all, about everything else."""
+        level, of_all = request.level, request.resources == (ALL,)
+        if level is not None and of_all:
+            self._resources.log_as(replace(self._resources.logs, chosen=level))
+
+        async def tell(resource: ManagedResource) -> ResourceStatus:
+            name = resource.config.name
+            if level is not None and not of_all:
+                self._resources.log_as(replace(resource.log_settings, chosen=level), [name])
+            return ResourceStatus(name, loglevel=resource.log_settings.level.value)
+
+        reply = await self._for_each(request.resources, tell)
+        if of_all:
+            reply.loglevel = self._resources.logs.level.value
+        return reply
 
     async def stop(self, request: Request) -> Reply:
         """Puts all resources out of service. BusyError, with none of them touched, if one is in use: unless forced."""

@@ -28,6 +28,7 @@ from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
 from hastfs.errors import BusyError, HastError, SystemFailure
+from hastfs.facts import about
 from hastfs.model import Role
 from hastfs.protocol.control import Reply, ResourceStatus
 
@@ -164,7 +165,8 @@ class Heir:
         """Returns when nothing of the program before is left. If cancelled, its workers stay: they are stopped like
         others.
         """
-        log.info("hastd %s took over from version %s.", __version__, self._left.version)
+        told = about("upgrade", **{"from": self._left.version, "to": __version__})
+        log.info("hastd %s took over from version %s.", __version__, self._left.version, extra=told)
         with contextlib.closing(self._client):
             await self._warm_up()
             reply = Reply(before=self._left.version, version=__version__, resources=await self._renew_all())

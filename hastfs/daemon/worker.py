@@ -118,9 +118,9 @@ class _Engine:
         self.stopping = trio.Event()
         self.leaving = trio.Event()
         """The image is to be left to another worker."""
-        self.fencing = Fencing()
         self.status: Callable[[int], Status] = lambda cells: Status("", 0, 0, 0)
         """With so many cells of the map of what is dirty."""
+        self.fencing = Fencing()
         self._at_work: primary.Primary | secondary.Secondary | None = None
         self._config: ResourceConfig | None = None  # a newer one than it was started with
 
@@ -159,11 +159,11 @@ async def _obey(link: LinkEnd, engine: _Engine, settings: LogSettings) -> None:
             case Configure():
                 engine.configure(order.as_config)
                 link.send(Configured(order.number))
-            case Fenced():
-                engine.fencing.answer(order.go_on, order.reason)
             case Log():
                 form, level = order.as_words
                 logs.change(replace(settings, form=form, chosen=level))
+            case Fenced():
+                engine.fencing.answer(order.go_on, order.reason)
             case HandOver():
                 engine.leaving.set()
             case Stop():

@@ -28,8 +28,9 @@ def check(resource: ResourceConfig, mountdir: str, within: float) -> None:
     Raises SystemFailure if one is not there or answers with an error, NotYet if it does not answer in `within` seconds.
     """
     until = time.monotonic() + within
-    image = os.path.join(mountdir, resource.provider)
-    if mountinfo.top(mountinfo.read(), os.path.realpath(image)) is None:
+    # Nothing is asked of the image itself but on the probe's thread: its worker may not answer.
+    image = os.path.join(os.path.realpath(mountdir), resource.provider)
+    if mountinfo.top(mountinfo.read(), image) is None:
         raise SystemFailure(f"There is no image at {image}.")
     _read_within(image, until)
     if resource.device:

@@ -1,10 +1,10 @@
 """What hastctl and hastd say to each other over the control socket: the original's messages, and a little of ours.
 
-A request is `cmd` u8, [`role` u8], [`force` u8, `details` u8, `cells` u32: ours], then `resource0`, `resource1`, ...
-(or `all` alone). A reply is `error` i16 alone, or the fields of each resource, each name followed by the resource's
-number; to UPGRADE also `before` str and `version` str, to a STATUS with `details` also `details` str of each resource
-(JSON of `hastfs.details`). EVENTS has a reply for each of the `news` str (JSON of `hastfs.news`), without end. A field
-that is not known is ignored on both sides, so either side may be the original's.
+A request is `cmd` u8, [`role` u8], [`force` u8, `details` u8, `cells` u32, `level` str: ours], then `resource0`,
+`resource1`, ... (or `all` alone). A reply is `error` i16 alone, or the fields of each resource, each name followed by
+the resource's number; to UPGRADE also `before` str and `version` str, to a STATUS with `details` also `details` str of
+each resource (JSON of `hastfs.details`). EVENTS has a reply for each of the `news` str (JSON of `hastfs.news`), without
+end. A field that is not known is ignored on both sides, so either side may be the original's.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from hastfs.details import Details
+from hastfs.details import MAX_CELLS, Details
 from hastfs.errors import ProtocolError
-from hastfs.model import Role
+from hastfs.model import LogLevel, Role
 from hastfs.news import News
 from hastfs.protocol.frame import Frame, encode
 from hastfs.protocol.nv import Nv, NvType, Value
@@ -25,9 +25,6 @@ from hastfs.volume import Buffer
 
 MAX_NV: Final = 4 * 1024 * 1024
 """Bytes; the largest nv list on the control socket: status of some 4000 resources."""
-
-MAX_CELLS: Final = 4096
-"""Parts that anybody needs a picture of a disk in; who asks for more gets so many."""
 
 ERROR_NO_RESOURCE: Final = 1
 ERROR_INVALID: Final = 2
@@ -68,6 +65,7 @@ class ControlCommand(enum.IntEnum):
     ATTACH = 18
     UPGRADE = 19
     EVENTS = 20
+    LOGLEVEL = 21
 
 
 _OF_THE_DAEMON: Final = (ControlCommand.STOP, ControlCommand.RELOAD, ControlCommand.UPGRADE)  # and of no resource
@@ -93,6 +91,8 @@ class Request:
     """STATUS: with all that there is to know."""
     cells: int = 0
     """STATUS with details: parts of `Details.dirty_map`."""
+    level: LogLevel | None = None
+    """LOGLEVEL: from now on; None: only say it."""
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
@@ -105,6 +105,8 @@ class Request:
             nv.add("details", NvType.UINT8, 1)
         if self.cells:
             nv.add("cells", NvType.UINT32, self.cells)
+        if self.level is not None:
+            nv.add("level", NvType.STRING, self.level.value)
         for number, resource in enumerate(self.resources):
             nv.add(f"resource{number}", NvType.STRING, resource)
         return encode(nv.encode())
@@ -128,7 +130,7 @@ class Request:
         role = _role(nv) if command is ControlCommand.SETROLE else None
         force, details = (bool(nv.get_int(name, NvType.UINT8)) for name in ("force", "details"))
         cells = min(nv.get_int("cells", NvType.UINT32) or 0, MAX_CELLS)
-        return cls(command, role, force, tuple(resources), details, cells)
+        return cls(command, role, force, tuple(resources), details, cells, _level(nv))
 
 
 def _role(nv: Nv) -> Role:
@@ -137,6 +139,14 @@ def _role(nv: Nv) -> Role:
         return Role(number)
     except ValueError:
         raise ControlError(ERROR_INVALID, f"control request with the unknown role {number}") from None
+
+
+def _level(nv: Nv) -> LogLevel | None:
+    word = nv.get_str("level")
+    try:
+        return None if word is None else LogLevel(word)
+    except ValueError:
+        raise ControlError(ERROR_INVALID, f"control request with the unknown log level {word}") from None
 
 
 @dataclass(slots=True)
@@ -162,6 +172,8 @@ class ResourceStatus:
     dirty: int | None = None
     extentsize: int | None = None
     keepdirty: int | None = None
+    loglevel: str | None = None
+    """LOGLEVEL only."""
     stats: dict[str, int] = field(default_factory=dict)
     """By the names of STATISTICS; others may be there too if they are called `stat_...` or `..._queue_size`."""
     details: Details | None = None
@@ -185,7 +197,12 @@ _FIELDS: Final = (
     ("dirty", NvType.UINT64),
     ("extentsize", NvType.UINT32),
     ("keepdirty", NvType.UINT32),
+    ("loglevel", NvType.STRING),
 )
+
+
+_WORDS: Final = ("errmsg", "before", "version", "loglevel")
+"""Of a `Reply`."""
 
 
 @dataclass(slots=True)
@@ -199,6 +216,8 @@ class Reply:
     """UPGRADE: hastd's version until then."""
     version: str | None = None
     """UPGRADE: and from then on."""
+    loglevel: str | None = None
+    """LOGLEVEL: of what is about no resource."""
     news: News | None = None
     """EVENTS: of each reply."""
 
@@ -206,8 +225,8 @@ class Reply:
         nv = Nv()
         if self.error:
             nv.add("error", NvType.INT16, self.error)
-        for name, text in (("errmsg", self.errmsg), ("before", self.before), ("version", self.version)):
-            if text is not None:
+        for name in _WORDS:
+            if (text := getattr(self, name)) is not None:
                 nv.add(name, NvType.STRING, text)
         if self.news is not None:
             nv.add("news", NvType.STRING, json.dumps(self.news.as_plain()))
@@ -224,7 +243,7 @@ class Reply:
             resources.append(_status(fields))
         nv = frame.nv
         error = nv.get_int("error", NvType.INT16) or 0
-        return cls(error, nv.get_str("errmsg"), resources, nv.get_str("before"), nv.get_str("version"), _news(nv))
+        return cls(error, resources=resources, news=_news(nv), **{name: nv.get_str(name) for name in _WORDS})
 
 
 _Fields = dict[str, tuple[NvType, Value]]

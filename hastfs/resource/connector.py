@@ -10,6 +10,7 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import BusyError, ComponentError, HastError, ProtocolError, plain
+from hastfs.facts import about
 from hastfs.model import Consistency, Replication, SyncSource
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import SPLIT_BRAIN, Joining
@@ -60,6 +61,7 @@ class Connector:
         self._force = force
         self._patient = patient
         self._reported = ""
+        self._was_up = False  # and nobody was told yet why that is over
         self._failure: Exception | None = None  # of the last attempt
         self._settled = False
         self._delay = FIRST_DELAY
@@ -159,14 +161,14 @@ class Connector:
     def _report(self, error: Exception) -> None:
         """Once per reason, not once per attempt."""
         self._failure = error
-        reason = f"{plain(error)}." if isinstance(error, OSError) else plain(error)
+        reason = _reason(error)
         if reason == self._reported:
             log.debug("Unable to connect to %s: %s", self._peer, reason)
             return
         self._reported = reason
-        log.warning("No connection to %s: %s", self._peer, reason)
+        log.warning("No connection to %s: %s", self._peer, reason, extra=about(peer=str(self._peer), reason=reason))
         if isinstance(error, SplitBrain):
-            log.error("%s", split_brain_advice(self._config.name))
+            log.error("%s", split_brain_advice(self._config.name), extra=about("split-brain"))
             self._notify(Event.SPLIT_BRAIN)
 
     async def _attempt(self, dial: Dial) -> None:
@@ -202,16 +204,23 @@ class Connector:
                 self._delay = FIRST_DELAY
 
     async def _serve(self, link: Link, connected: Connected, synchronizer: Synchronizer, *, unheard: bool) -> None:
-        with plain_errors():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(link.run, lambda: self._lost(synchronizer))
-                await self._join(link, connected, unheard=unheard)
-                self._connected(link.version)
-                await synchronizer.run()
+        reason = ""
+        try:
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(link.run, lambda: self._lost(synchronizer))
+                    await self._join(link, connected, unheard=unheard)
+                    self._connected(link.version)
+                    await synchronizer.run()
+        except (HastError, OSError) as error:
+            reason = _reason(error)
+            raise
+        finally:
+            self._say_lost(reason)
 
     def _connected(self, version: int) -> None:
         self._reported, self._failure = "", None
-        log.info("Connected to %s.", self._peer)
+        log.info("Connected to %s.", self._peer, extra=about("connect", peer=str(self._peer), version=version))
         if self._config.replication is Replication.MEMSYNC and version < MEMSYNC_SINCE:
             log.warning(
                 "The 'memsync' replication mode is not supported by the remote node, falling back to 'fullsync' mode."
@@ -224,8 +233,18 @@ class Connector:
         self._replica.link_down()
         if was_up:
             synchronizer.interrupted()
-            log.warning("Disconnected from %s.", self._peer)
+            self._was_up = True
             self._notify(Event.DISCONNECT)
+
+    def _say_lost(self, reason: str) -> None:
+        """`reason`: empty if this node ended it. It is said here, and not again as one for which there is no link."""
+        if not self._was_up:
+            return
+        self._was_up = False
+        self._reported = reason
+        words = f": {reason}" if reason else "."
+        told = about("disconnect", peer=str(self._peer), reason=reason)
+        log.warning("Disconnected from %s%s", self._peer, words, extra=told)
 
     # -- the handshake's decisions ---------------------------------------------------------------------------------
 
@@ -346,6 +365,10 @@ class Connector:
         replica.stale = True
         if metadata.consistency is not Consistency.INCONSISTENT:
             await replica.metastore.update(consistency=Consistency.INCONSISTENT)
+
+
+def _reason(error: Exception) -> str:
+    return f"{plain(error)}." if isinstance(error, OSError) else plain(error)
 
 
 def _is_virgin(metadata: Metadata) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import trio
 
 from hastfs.errors import ComponentError
+from hastfs.facts import about
 from hastfs.model import Consistency, Generations
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
@@ -141,6 +142,7 @@ class Detacher:
             "repaired: hastctl attach %s",
             replica.component.path,
             replica.config.name,
+            extra=about("detach", path=replica.component.path),
         )
         close = replica.detach()
         replica.metastore.detach(generations=line, consistency=Consistency.INCONSISTENT)

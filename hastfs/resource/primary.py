@@ -16,6 +16,7 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import DataError
+from hastfs.facts import about
 from hastfs.model import SECTOR_SIZE, Consistency, Generations, Role
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import random_id
@@ -173,7 +174,7 @@ class Primary(Replica):
     async def _take_role(self, *, force: bool) -> None:
         metadata = self.metastore.metadata
         if self.stale and force:
-            log.warning("Forced to be primary with inconsistent data.")
+            log.warning("Forced to be primary with inconsistent data.", extra=about("forced"))
             self.stale = False
             # What is only half a copy is nobody's data: the line begins here, whatever it was to become a copy of. With
             # that as its base, it would be taken for a successor of the good copy, which may have the same generation.

@@ -90,8 +90,9 @@ class Replica:
         self.statistics = Statistics()
         self.telemetry = Telemetry()
         self.both = self.telemetry.both
-        nextents = component.layout.nextents
-        self.map = Activemap(nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(nextents))
+        self.map = Activemap(
+            component.layout.nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(component.layout.nextents)
+        )
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
         if detached:
             self.metastore.detach()
@@ -274,8 +275,8 @@ class Replica:
     def link_up(self, link: Link) -> None:
         """From now on, writes go to the other node too."""
         self.link = link
-        self.fencing.release()
         self.telemetry.link_up()
+        self.fencing.release()
         if self.remote_cache.link_up(link.boot, stale=self.stale):
             log.error(
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
@@ -291,8 +292,8 @@ class Replica:
         link, self.link = self.link, None
         if link is None:
             return
-        self._freeze()
         self.telemetry.link_over(link.sent, link.received)
+        self._freeze()
         self.remote_cache.link_down(link.boot, stale=self.stale)
         if not self.stale and self.map.unproven:
             self.alone.want()

@@ -18,6 +18,7 @@ import trio
 from hastfs.config.schema import ResourceConfig
 from hastfs.details import Details
 from hastfs.errors import ComponentError, ProtocolError, plain
+from hastfs.facts import about
 from hastfs.model import MAX_REQUEST, ORIGINAL_VERSION, Command, Consistency, SyncSource
 from hastfs.ondisk.activemap import Activemap
 from hastfs.ondisk.metadata import Metadata
@@ -489,7 +490,9 @@ class Secondary:
             return
         await self._metastore.update(generations=request.state.generations, localcnt=metadata.localcnt + 1)
         self._is_source = self._is_only_copy = True
-        log.warning("The primary's component failed: this is the only copy until it is repaired.")
+        log.warning(
+            "The primary's component failed: this is the only copy until it is repaired.", extra=about("peer-detach")
+        )
         self._reply(request.seq)
 
     async def _own_up(self) -> None:
@@ -601,13 +604,13 @@ async def serve(
         raise SplitBrain(split_brain_advice(secondary.resource)) from error
     except OSError as error:
         raise LinkLost(f"Connection lost during the handshake: {plain(error)}") from error
-    log.info("Connected to the primary.")
+    log.info("Connected to the primary.", extra=about("connect"))
     notify(Event.CONNECT)
     task_status.started(secondary)
     try:
         await secondary.serve()
     except (LinkLost, OSError) as error:
-        log.warning("Disconnected from the primary: %s", plain(error))
+        log.warning("Disconnected from the primary: %s", plain(error), extra=about("disconnect", reason=plain(error)))
     finally:
         notify(Event.DISCONNECT)
 

@@ -19,6 +19,7 @@ from functools import partial
 import trio
 
 from hastfs.errors import ComponentError
+from hastfs.facts import about
 from hastfs.model import Consistency, Generations
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.handshake import Terms
@@ -61,6 +62,7 @@ class Synchronizer:
         self.agreed = False
         """Whether all is copied, and both nodes have written down that they are the same."""
         self._running = False
+        self._began = 0.0  # by trio's clock
 
     async def run(self) -> None:
         """Keeps the nodes in sync as long as the link lasts."""
@@ -86,6 +88,12 @@ class Synchronizer:
             self._running = False
             self._replica.telemetry.sync = None
             self._notify(Event.SYNCINTR)
+            left = self._left()
+            log.info("Synchronization interrupted. %d bytes to go.", left, extra=about("syncintr", bytes=left))
+
+    def _left(self) -> int:
+        """Bytes that are to be made equal."""
+        return self._replica.map.pending() * self._replica.extentsize
 
     # -- copying ---------------------------------------------------------------------------------------------------
 
@@ -97,7 +105,9 @@ class Synchronizer:
             self._progress = Progress("from-peer" if self._replica.stale else "to-peer", time.time())
             self._replica.telemetry.sync = self._progress
             self._notify(Event.SYNCSTART)
-            log.info("Synchronization started. %d bytes to go.", self._replica.map.pending() * self._replica.extentsize)
+            self._began = trio.current_time()
+            left = self._left()
+            log.info("Synchronization started. %d bytes to go.", left, extra=about("syncstart", bytes=left))
         self._cursor = 0
         self._failed = False
         async with trio.open_nursery() as nursery:
@@ -288,7 +298,10 @@ class Synchronizer:
                 self._running = False
                 self._replica.telemetry.sync = None
                 self._notify(Event.SYNCDONE)
-            log.info("Nodes are in sync.")
+                seconds = round(trio.current_time() - self._began, 3)
+                log.info("Nodes are in sync, after %.1f s.", seconds, extra=about("syncdone", seconds=seconds))
+            else:
+                log.info("Nodes are in sync.", extra=about("insync"))
         return agreed
 
     def _is_equal(self) -> bool:

@@ -157,6 +157,10 @@ class Telemetry:
     def counters(self, statistics: Statistics) -> dict[str, int]:
         """As in `Details`, of what is known here."""
         return {
+            "reads": statistics.stat_read,
+            "writes": statistics.stat_write,
+            "deletes": statistics.stat_delete,
+            "flushes": statistics.stat_flush,
             "read_bytes": self.read_bytes,
             "write_bytes": self.write_bytes,
             "delete_bytes": self.delete_bytes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import struct
@@ -322,10 +323,9 @@ def test_a_lie_in_an_answer_ends_the_link_with_one_reason_in_the_log(stage: Stag
         REPLIES[name](peer, request)
         took = writing.result(timeout=60)
         peer.first.drain()
-        wait_for(lambda: len(stage.complaints()) > before + 1, "the log says so", interval=0.02)
-        lost, reason = stage.complaints()[before:]
-        assert "Disconnected from" in lost
-        assert "No connection to" in reason
+        wait_for(lambda: len(stage.complaints()) > before, "the log says so", interval=0.02)
+        (lost,) = stage.complaints()[before:]
+        assert re.search(r"Disconnected from \S+: \w", lost)
     print(f"{name}: write {took:.3f} s, worker +{worker.grown / MIB:.1f} MiB")
     assert took < LONG + SLACK
     assert worker.grown < MOST_MEMORY

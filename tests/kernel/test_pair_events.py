@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kernel.node import PROJECT, RESOURCE, Node
+import hastfs.client
+from hastfs.config import files
+from hastfs.errors import NotYet
+from hastfs.frontend import usable
+from tests.kernel.node import MIB, PROJECT, RESOURCE, Node
 from tests.kernel.pair import Pair
 from tests.kernel.waiting import wait_for
 
@@ -102,8 +113,13 @@ def test_a_life_as_programs_see_it(pair: Pair) -> None:
         pair.cut()
         pair.a.hastctl("wait", "--timeout", "30", "--for", "disconnected", RESOURCE)
         text.until("call", "happening:disconnect")
+        with pair.a.image.open("r+b") as image:
+            image.write(os.urandom(32 * MIB))
+            os.fsync(image.fileno())
         pair.heal()
         pair.a.hastctl("wait", "--timeout", "30", "--for", "synced", RESOURCE)
+        text.until("call", "happening:syncdone")
+        assert document(pair.a, "status")["behind"] == 0
         before = len(text.lines)
         pair.a.hastctl("upgrade")
         wait_for(lambda: any(" missed " in line for line in text.lines[before:]), "news of the upgrade", timeout=20)
@@ -115,3 +131,55 @@ def test_a_life_as_programs_see_it(pair: Pair) -> None:
     events = [json.loads(line) for line in plain.lines]
     assert [event["event"] for event in events[:2]] == ["exists", "exists"]
     assert {"event": "change", "resource": RESOURCE}.items() <= events[2].items()
+
+
+def examples() -> dict[str, str]:
+    """Those of docs/client.md, by name."""
+    text = (PROJECT / "docs" / "client.md").read_text()
+    return dict(re.findall(r"<!-- example: (\w+) -->\n```python\n(.*?)```", text, re.DOTALL))
+
+
+async def run_example(code: str, node: Node) -> str:
+    """As the document says they stand: in an `async def`. What it printed."""
+    body = textwrap.indent(code.replace("/etc/hast.conf", str(node.config)), "    ")
+    names: dict[str, Any] = {"hastfs": hastfs, "contextlib": contextlib}
+    exec(f"async def example():\n{body}", names)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        await names["example"]()
+    return said.getvalue()
+
+
+async def test_the_examples_of_the_document_work(pair: Pair) -> None:
+    pair.b.role("secondary")
+    code = examples()
+    assert code.keys() == {"status", "role", "wait", "events"}
+    assert await run_example(code["role"], pair.a) == "was init\n"
+    assert await run_example(code["wait"], pair.a) == ""
+    assert await run_example(code["events"], pair.a)
+    assert await run_example(code["status"], pair.a) == f"{RESOURCE} primary connected 0\n"
+    async with hastfs.client.connect(str(pair.a.config)) as client:
+        assert await client.set_role("primary", RESOURCE, wait=True) == {RESOURCE: hastfs.client.Role.PRIMARY}
+        await client.reload()
+        await client.attach(RESOURCE)
+        await client.set_role("init", "all", wait=True)
+        await client.stop()
+    assert pair.a.process is not None
+    assert pair.a.process.wait(timeout=1) == 0
+    pair.a.process = None
+
+
+def test_a_primary_that_cannot_be_read_is_not_usable(pair: Pair) -> None:
+    """What hastd says of a resource and what applications meet are two things: `--wait` tries."""
+    pair.a.hastctl("role", "--wait", "primary", RESOURCE)
+    config = files.load(str(pair.a.config))
+    usable.check(config.resource(RESOURCE), config.mountdir, 10)
+    worker = int(pair.a.fields()["workerpid"])
+    assert f"hastd: {RESOURCE} (primary)" in Path(f"/proc/{worker}/cmdline").read_text()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        with pytest.raises(NotYet):
+            usable.check(config.resource(RESOURCE), config.mountdir, 0)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    pair.a.hastctl("role", "--wait", "primary", RESOURCE)

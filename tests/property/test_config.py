@@ -16,7 +16,7 @@ from hastfs.config.complaint import PLACES
 from hastfs.config.parser import parse
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.errors import ConfigError
-from hastfs.model import Checksum, Compression, Replication
+from hastfs.model import Checksum, Compression, LogFormat, Replication
 
 ME = "hasta"
 NOT_ME = ["hastb", "on", "resource", "123", "hasta2", "hast"]
@@ -86,6 +86,7 @@ configs = st.builds(
     pidfile=paths,
     listen=st.lists(addresses(), max_size=3).map(unique_listen),
     mountdir=paths,
+    logformat=st.sampled_from(LogFormat),
     resources=st.lists(resources, max_size=3).map(numbered),
 )
 
@@ -106,6 +107,7 @@ class Writer:
             ("mountdir", config.mountdir),
         ):
             self.place(f"{keyword} {value}", f"{keyword} /other", mine, common)
+        self.place(f"logformat {config.logformat.value}", "logformat classic", mine, common)
         # Global addresses come first, whatever stands where.
         split = self.random.randint(0, len(config.listen))
         listen = [f"listen {address.text}" for address in config.listen]

@@ -97,6 +97,16 @@ def test_bash_completes_roles_and_then_resources(tmp_path: Path, conf: Path) -> 
     assert in_bash(tmp_path, *role, "--timeout", "=", "5", "--wait", "primary", "m") == {"mail"}
 
 
+@pytest.mark.skipif("log-level" not in COMMANDS, reason="there is no such command")
+def test_where_a_word_or_a_name_may_stand_both_are_offered(tmp_path: Path, conf: Path) -> None:
+    levels = {"debug", "info", "warning", "error"}
+    line = ("hastctl", "log-level", "-c", str(conf))
+    assert in_bash(tmp_path, *line, "") == {*levels, "all", *RESOURCES}
+    assert in_bash(tmp_path, *line, "debug", "") == {"all", *RESOURCES}
+    assert in_fish(tmp_path, f"hastctl log-level -c {conf} ") == {*levels, "all", *RESOURCES}
+    assert {*levels, "all", *RESOURCES} <= in_zsh(tmp_path, f"hastctl log-level -c {conf} ", "web.1-a")
+
+
 def test_bash_completes_what_belongs_to_an_option(tmp_path: Path, conf: Path) -> None:
     assert in_bash(tmp_path, "hastctl", "status", "-c", str(conf)[:-3]) == {str(conf)}
     assert in_bash(tmp_path, "hastctl", "create", "-e", "") == set()

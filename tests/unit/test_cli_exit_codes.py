@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from hastfs.cli import hastctl, hastd
+from hastfs.cli.commands import dump, reload, status, stop, upgrade
+from hastfs.cli.commands import role as role_module
+from hastfs.cli.listening import STATE_WITHIN
+from hastfs.cli.options import COMMANDS
 from hastfs.config import files
-from hastfs.protocol.control import Reply, ResourceStatus
+from hastfs.config.schema import DEFAULT_TIMEOUT
+from hastfs.errors import HastError
+from hastfs.goal import READY_WITHIN
+from hastfs.protocol.control import ERROR_NO_RESOURCE, Reply, ResourceStatus
 from tests.unit.test_cli_hastctl import Daemon
 
 SIZE = 1 << 20
@@ -171,3 +180,53 @@ def test_a_hastd_that_cannot_start_says_why(
     assert capsys.readouterr().err
     assert not (machine.folder / "control").exists()
     assert not (machine.folder / "pid").exists()
+
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "exit-codes.md"
+
+
+def table(first: str) -> list[list[str]]:
+    """The cells of the document's table whose first heading is `first`."""
+    lines = iter(DOCUMENT.read_text().splitlines())
+    for line in lines:
+        if line.startswith(f"| {first} |"):
+            next(lines)
+            break
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in takewhile(bool, lines)]
+
+
+def all_errors(of: type[HastError] = HastError) -> set[type[HastError]]:
+    return {of}.union(*(all_errors(error) for error in of.__subclasses__()))
+
+
+def test_the_documents_table_of_codes_is_that_of_the_errors() -> None:
+    documented = {
+        error.strip("` "): int(code) for code, _, errors, _ in table("code") for error in errors.split(",") if error
+    }
+    ours = {error.__name__: error.exit_code for error in all_errors() if error.__module__ == "hastfs.errors"}
+    ours["MetadataError"] = dump.UNREADABLE
+    assert documented == ours
+
+
+def test_the_documents_table_has_every_code_by_its_name() -> None:
+    named = {name: int(code) for code, name, *_ in table("code") if name}
+    assert named == {name: getattr(os, name) for name in named}
+    rest = {int(code) for code, name, *_ in table("code") if not name}
+    assert rest == {0, ERROR_NO_RESOURCE, dump.UNREADABLE, 128 + signal.SIGINT, 128 + signal.SIGPIPE}
+    assert {error.exit_code for error in all_errors()} <= rest | set(named.values())
+
+
+def test_the_document_has_the_bounds_of_every_command() -> None:
+    bounds = {command.strip("`"): bound for command, bound, _ in table("command")}
+    assert COMMANDS.keys() == bounds.keys() - {"role --wait"}
+    role = f"timeout + {role_module._MARGIN:g} s"
+    assert bounds["role"] == role
+    assert bounds["role --wait"].startswith(role)
+    assert f"{READY_WITHIN:g} s" in bounds["role --wait"]
+    for command in ("role --wait", "events", "wait"):
+        assert f"{STATE_WITHIN:g} s" in bounds[command]
+    assert {bounds["list"], bounds["status"]} == {f"{status.ANSWER_WITHIN:g} s"}
+    assert bounds["reload"] == f"{reload._ROLE_CHANGES} x ({role})"
+    assert bounds["upgrade"] == f"{upgrade._CHANGES_WITHIN:g} s + {upgrade._ROLE_CHANGES} x ({role})"
+    assert bounds["stop"] == f"{role}, and {stop.ENDS_WITHIN:g} s for hooks"
+    assert f"({DEFAULT_TIMEOUT} s if" in DOCUMENT.read_text()

@@ -60,7 +60,7 @@ def test_a_minimal_resource_gets_every_default() -> None:
 
 def test_every_statement_arrives() -> None:
     config = understood(
-        """control uds:///c pidfile /p listen ::1 mountdir /m
+        """control uds:///c pidfile /p listen ::1 mountdir /m metrics 127.0.0.1
         resource r {
             replication async checksum sha256 compression lzf timeout 7 exec /e metaflush off
             on hasta { name n local /l remote tcp4://b:1 source 192.0.2.1 device off }
@@ -72,6 +72,7 @@ def test_every_statement_arrives() -> None:
         pidfile="/p",
         listen=(address("::1"),),
         mountdir="/m",
+        metrics=address("127.0.0.1", default_port=8458),
         resources={
             "r": ResourceConfig(
                 name="r",
@@ -331,7 +332,7 @@ def test_several_sections_of_this_node_count_as_one() -> None:
         ("mountdir x", "near 'x': expected an absolute path"),
         ("control x", "near 'x': expected an absolute path, as in /path, uds:///path or unix:///path"),
         ("control /" + "x" * 107, "at most 107 bytes"),
-        ("listen none", "near 'none': expected an address; only `remote` can be none"),
+        ("listen none", "near 'none': expected an address; only `remote` and `metrics` can be none"),
         ("listen a:0", "near 'a:0': port '0' is not a number from 1 to 65535"),
         ("listen tcp://2001:db8::1/64", "without / and a prefix length"),
         ("on hasta { control x }", "expected an absolute path"),
@@ -351,7 +352,7 @@ def test_several_sections_of_this_node_count_as_one() -> None:
         ("resource r { local ada0 on hasta { remote none } }", "there are no GEOM names here"),
         ("resource r { on hasta { local /x remote a: } }", "near 'a:': port '' is not"),
         (f"resource r {{ {MINE} on hastb {{ remote a: }} }}", "near 'a:': port '' is not"),
-        ("resource r { on hasta { local /x remote none source none } }", "only `remote` can be none"),
+        ("resource r { on hasta { local /x remote none source none } }", "only `remote` and `metrics` can be none"),
         (f"resource r {{ exec x {MINE} }}", "near 'x': expected an absolute path"),
     ],
 )
@@ -437,6 +438,7 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
     assert values == {
         "control": config.control,
         "pidfile": config.pidfile,
+        "metrics": "none" if config.metrics is None else "",
         "mountdir": config.mountdir,
         "statedir": config.statedir,
         "logformat": config.logformat.value,

@@ -13,14 +13,17 @@ import pytest
 import trio
 import trio.testing
 
-from hastfs.daemon import sockets
+from hastfs.daemon import newsroom, sockets
 from hastfs.daemon.controlserver import MAX_CLIENTS, MAX_REQUEST, ControlServer
 from hastfs.daemon.newsroom import Newsroom
+from hastfs.details import Details
 from hastfs.errors import BusyError, ConfigError, SystemFailure
 from hastfs.model import Role
+from hastfs.news import Kind
 from hastfs.protocol.control import ERROR_INVALID, ERROR_UNIMPLEMENTED, ControlCommand, Reply, Request, ResourceStatus
 from hastfs.protocol.frame import FrameReader, encode
 from hastfs.protocol.nv import Nv, NvType
+from hastfs.resource.events import Event
 
 
 class FakeSupervisor:
@@ -40,6 +43,10 @@ class FakeSupervisor:
         if request.resources == ("hangs",):
             await self.hanging.wait()
         return Reply(resources=[ResourceStatus("disk", role="primary", workerpid=0)])
+
+    async def log_level(self, request: Request) -> Reply:
+        self.requests.append(request)
+        return Reply(resources=[ResourceStatus("disk", loglevel="info")], loglevel="debug")
 
     async def reload(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -73,16 +80,26 @@ class FakeSupervisor:
         self.ended.set()
 
 
+class FakeResource:
+    async def details(self, cells: int = 0) -> Details:
+        await trio.lowlevel.checkpoint()
+        return Details()
+
+
 class Served:
     def __init__(self, path: str) -> None:
         self.path = path
         self.supervisor = FakeSupervisor()
-        self.server = self.supervisor.server = ControlServer(self.supervisor, Newsroom(dict))
+        resources = {"disk": FakeResource()}
+        self.newsroom = Newsroom(lambda: resources)
+        self.server = self.supervisor.server = ControlServer(self.supervisor, self.newsroom)
         self.listener = sockets.listen_control(path)
         self._streams: list[trio.SocketStream] = []
 
     async def run(self) -> None:
-        await self.server.run(self.listener)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.newsroom.run)
+            nursery.start_soon(self.server.run, self.listener)
 
     async def connect(self) -> trio.SocketStream:
         stream = await trio.open_unix_socket(self.path)
@@ -295,3 +312,107 @@ def test_a_file_in_the_sockets_place_is_left_alone(path: str) -> None:
     with pytest.raises(SystemFailure, match="something else is there"):
         sockets.listen_control(path)
     assert Path(path).read_text() == "precious"
+
+
+def events(*names: str) -> bytes:
+    return request(*names, command=ControlCommand.EVENTS)
+
+
+class Told:
+    """A client's side of EVENTS."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._reader = FrameReader(MAX_REQUEST, 0)
+
+    async def next(self) -> Reply | None:
+        """None: the connection was closed."""
+        with trio.fail_after(60):
+            while (frame := self._reader.next()) is None:
+                count = await self._stream.socket.recv_into(self._reader.buffer())
+                if not count:
+                    return None
+                self._reader.received(count)
+        return Reply.decode(frame)
+
+    async def kinds(self, count: int) -> list[Kind | None]:
+        """Of the next so many; None: the connection was closed."""
+        replies = [await self.next() for _ in range(count)]
+        return [reply.news.kind if reply is not None and reply.news is not None else None for reply in replies]
+
+
+async def listening(served: Served, *names: str) -> tuple[trio.SocketStream, Told]:
+    stream = await served.connect()
+    await stream.send_all(events(*names or ("all",)))
+    return stream, Told(stream)
+
+
+async def test_who_asks_for_events_is_told_until_the_end(served: Served) -> None:
+    _, told = await listening(served)
+    assert await told.kinds(2) == [Kind.EXISTS, Kind.EXISTS]
+    served.newsroom.happened("disk", Event.CONNECT)
+    reply = await told.next()
+    assert reply is not None
+    assert reply.news is not None
+    assert (reply.news.kind, reply.news.resource, reply.news.facts) == (Kind.CALL, "disk", {"happening": "connect"})
+    await served.server.dismiss("upgrade")
+    reply = await told.next()
+    assert reply is not None
+    assert reply.news is not None
+    assert reply.news.facts == {"reason": "upgrade"}
+    assert await told.next() is None
+
+
+async def test_who_listens_is_no_reason_to_wait_for_other_clients(served: Served) -> None:
+    _, told = await listening(served)
+    await told.kinds(2)
+    await served.ask(request("disk"))
+    with trio.fail_after(60):
+        await served.server.alone()
+
+
+async def test_who_listens_takes_no_place_from_others(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(MAX_CLIENTS):
+        _, told = await listening(served)
+        await told.kinds(2)
+    assert await served.ask(request("disk")) is not None
+    refused = await served.ask(events("all"))
+    assert refused is not None
+    assert refused.error == os.EX_TEMPFAIL
+
+
+async def test_a_listener_who_leaves_is_forgotten(served: Served) -> None:
+    stream, told = await listening(served)
+    await told.kinds(2)
+    (listener,) = served.newsroom._listeners
+    await stream.aclose()
+    with trio.fail_after(60):
+        await listener.gone.wait()
+    assert not served.newsroom._listeners
+
+
+async def test_a_listener_who_does_not_read_costs_the_others_nothing(served: Served) -> None:
+    _, slow = await listening(served)
+    await slow.kinds(2)
+    _, quick = await listening(served)
+    await quick.kinds(2)
+    for _ in range(20):
+        for _ in range(200):
+            served.newsroom.happened("disk", Event.CONNECT)
+        assert await quick.kinds(200) == [Kind.CALL] * 200
+    (waiting,) = (listener for listener in served.newsroom._listeners if listener._waiting or listener.missed)
+    assert len(waiting._waiting) <= newsroom.MAX_WAITING
+    kinds: list[Kind | None] = []
+    while Kind.MISSED not in kinds:
+        kinds += await slow.kinds(1)
+    assert await slow.kinds(2) == [Kind.EXISTS, Kind.EXISTS]
+
+
+async def test_a_listener_who_does_not_read_does_not_hold_up_the_end(served: Served) -> None:
+    _, slow = await listening(served)
+    await slow.kinds(2)
+    for _ in range(2 * newsroom.MAX_WAITING):
+        served.newsroom.happened("disk", Event.CONNECT)
+        await trio.lowlevel.checkpoint()
+    with trio.fail_after(newsroom.ENDS_WITHIN + 30):
+        await served.server.dismiss("stop")

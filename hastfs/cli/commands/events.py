@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from hastfs.cli import output, plain
 from hastfs.cli.listening import listen
 from hastfs.cli.options import Options
@@ -14,7 +16,7 @@ from hastfs.protocol.control import ALL
 def run(options: Options, config: Config) -> int:
     """Returns when hastd ends in order, with `--now` when all of the state was told."""
     picture = Picture(() if options.names == (ALL,) else options.names)
-    for news in listen(config.control, options.names):
+    for news in listen(config.control, options.names, reader=_reader()):
         output.say(plain.encode(plain.news(news)) if options.json else news.line())
         if not picture.whole:
             picture.take(news)
@@ -22,6 +24,14 @@ def run(options: Options, config: Config) -> int:
         if options.now and picture.whole:
             break
     return 0
+
+
+def _reader() -> int | None:
+    """Of what we write; None if there is no descriptor."""
+    try:
+        return sys.stdout.fileno()
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _complain(picture: Picture) -> None:

@@ -10,8 +10,7 @@ from hastfs.news import Kind, News
 _WORDS: Final = {
     Kind.CREATE: "new in hast.conf",
     Kind.DESTROY: "gone from hast.conf",
-    Kind.MISSED: "some events were missed",
-    Kind.END: "ends",
+    Kind.MISSED: "events were missed here: hastd was upgraded, or there were too many",
 }
 _STATES: Final = ("role", "connection", "disk", "peer_disk")
 """What is worth a line; progress is shown elsewhere."""
@@ -27,6 +26,4 @@ def happening(news: News) -> Happening | None:
             facts.append(str(news.facts["problem"]))
     else:
         facts = [_WORDS[news.kind]] if news.kind in _WORDS else []
-    if news.kind is Kind.END and news.facts.get("reason"):
-        facts.append(str(news.facts["reason"]))
     return Happening(news.time, news.resource or "hastd", ", ".join(facts)) if facts else None

@@ -15,7 +15,7 @@ class Key(enum.Enum):
     DOWN = enum.auto()
     PAUSE = enum.auto()
     HELP = enum.auto()
-    ESCAPE = enum.auto()
+    OTHER = enum.auto()
 
 
 # xterm's sequences for cursor keys, in both of their modes, with and without modifiers.
@@ -31,16 +31,14 @@ _SINGLE: Final = {
     b" ": Key.PAUSE,
     b"?": Key.HELP,
     b"h": Key.HELP,
-    b"\x1b": Key.ESCAPE,
 }
 
 
 def read(data: bytes) -> list[Key]:
-    """Keys that mean nothing are left out."""
-    found = (_key(match) for match in _SEQUENCE.finditer(data))
-    return [key for key in found if key is not None]
+    """In their order."""
+    return [_key(match) for match in _SEQUENCE.finditer(data)]
 
 
-def _key(match: re.Match[bytes]) -> Key | None:
+def _key(match: re.Match[bytes]) -> Key:
     final = match[1] or match[2]
-    return _FINAL.get(final) if final else _SINGLE.get(match[0])
+    return _FINAL.get(final, Key.OTHER) if final else _SINGLE.get(match[0], Key.OTHER)

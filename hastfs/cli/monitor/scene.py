@@ -40,9 +40,14 @@ class Scene:
     events: deque[Happening] = field(default_factory=lambda: deque(maxlen=EVENTS_KEPT))
 
     @property
+    def name(self) -> str | None:
+        """Of the chosen resource; None: there is none."""
+        return list(self.tracks)[self.chosen] if self.tracks else None
+
+    @property
     def track(self) -> Track | None:
         """The chosen one."""
-        return list(self.tracks.values())[self.chosen] if self.tracks else None
+        return None if self.name is None else self.tracks[self.name]
 
     def looked(self, looks: Sequence[Look], *, now: float, at: float) -> None:
         """hastd has answered. `at`: seconds of a clock that only runs forward."""
@@ -50,13 +55,18 @@ class Scene:
         if self.paused:
             return
         self.now = now
-        chosen = list(self.tracks)[self.chosen] if self.tracks else None
+        chosen = self.name
         self.tracks = {look.status.resource: self.tracks.get(look.status.resource, Track()) for look in looks}
         for look in looks:
             self.tracks[look.status.resource].add(look, at)
         names = list(self.tracks)
         # A reload may bring others, or take some away.
         self.chosen = names.index(chosen) if chosen in names else min(self.chosen, max(len(names) - 1, 0))
+
+    def mapped(self, name: str, dirty_map: tuple[int, ...]) -> None:
+        """Where a resource is dirty."""
+        if name in self.tracks and not self.paused:
+            self.tracks[name].dirty_map = dirty_map
 
     def lost(self, why: str) -> None:
         """hastd does not answer."""

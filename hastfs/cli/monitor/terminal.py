@@ -9,6 +9,7 @@ import tty
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import trio
 from rich.console import Console, ConsoleDimensions, Group
 from rich.control import Control
 from rich.screen import Screen
@@ -58,6 +59,14 @@ class Terminal:
                 self._console.set_alt_screen(False)
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSAFLUSH, before)
+
+    async def typed(self) -> bytes:
+        """What keys were pressed, at least one; nothing if the terminal hung up."""
+        await trio.lowlevel.wait_readable(0)
+        try:
+            return os.read(0, 1024)
+        except OSError:
+            return b""
 
     def draw(self, lines: Sequence[Text]) -> None:
         """All of the screen, in one write."""

@@ -16,6 +16,7 @@ from hastfs.cli import table, words
 from hastfs.cli.monitor.rates import Interval, Track
 from hastfs.cli.monitor.scene import Happening, Scene
 from hastfs.cli.table import BAD, BUSY, GOOD, HEAD, QUIET, Look
+from hastfs.details import MAX_CELLS
 
 _KEYS: Final = (("q", "quit"), ("up/down/tab", "choose"), ("p", "pause"), ("?", "help"))
 _HELP: Final = """\
@@ -49,7 +50,7 @@ _PANEL: Final = 44
 
 def cells(width: int, height: int) -> int:
     """How many cells the map of dirty extents has."""
-    return max(width - 2, 1) * _map_lines(height)
+    return min(max(width - 2, 1) * _map_lines(height), MAX_CELLS)
 
 
 def render(scene: Scene, *, width: int, height: int, ascii_only: bool = False) -> list[Text]:
@@ -68,7 +69,7 @@ def render(scene: Scene, *, width: int, height: int, ascii_only: bool = False) -
     middle = middle[:inner] + [Text()] * (inner - len(middle))
     lines = [top, *middle, bottom][:height]
     for line in lines:
-        line.truncate(width)
+        line.truncate(width, overflow="crop" if ascii_only else "ellipsis")
     return lines
 
 
@@ -101,7 +102,7 @@ def _chosen(scene: Scene, width: int, height: int, ascii_only: bool) -> list[Tex
         _rule(look.status.resource, _facts(look, scene.now), width, ascii_only),
         *_beside(_traffic(track, ascii_only), _latencies(track.interval), width),
         _queues(look),
-        *_dirty(look, width, height, ascii_only),
+        *_dirty(track, look, width, height, ascii_only),
         *table.remarks(look, width=width, ascii_only=ascii_only),
     ]
 
@@ -120,8 +121,10 @@ def _traffic(track: Track, ascii_only: bool) -> Iterator[Text]:
     interval = track.interval
     for label, word, history in (("Read", "read", track.reads), ("Write", "write", track.writes)):
         curve = _curve(history, 12, ascii_only)
-        yield _flow(label, interval.operations.get(word), interval.counters.get(f"{word}_bytes")) + Text(" ") + curve
-    yield _flow("Flush", interval.operations.get("flush"), None)
+        yield (
+            _flow(label, interval.counters.get(f"{word}s"), interval.counters.get(f"{word}_bytes")) + Text(" ") + curve
+        )
+    yield _flow("Flush", interval.counters.get("flushes"), None)
     yield _flow("Sent", None, interval.counters.get("sent_bytes"))
     yield _flow("Received", None, interval.counters.get("received_bytes"))
 
@@ -161,18 +164,18 @@ def _queues(look: Look) -> Text:
     return line.append("  to send ").append(words.size(gauges.get("send_queue_bytes", 0)))
 
 
-def _dirty(look: Look, width: int, height: int, ascii_only: bool) -> Iterator[Text]:
+def _dirty(track: Track, look: Look, width: int, height: int, ascii_only: bool) -> Iterator[Text]:
     marked = look.details.gauges.get("dirty_bytes", look.status.dirty or 0)
     shapes = _HEAT[ascii_only]
     legend = Text.assemble(f"{'Dirty':12}", (words.size(marked), HEAD))
-    if look.details.dirty_map:
+    if track.dirty_map:
         legend.append(" " * max(width - cell_len(legend.plain) - 23, 2)).append("clean ", QUIET)
         for shape, style in zip(shapes, _HEAT_STYLES, strict=True):
             legend.append(shape * 2, style)
         legend.append(" dirty", QUIET)
     yield legend
     across = max(width - 2, 1)
-    found = look.details.dirty_map[: across * _map_lines(height)]
+    found = track.dirty_map[: across * _map_lines(height)]
     for start in range(0, len(found), across):
         line = Text(" ")
         for kind, run in _runs(map(_heat, found[start : start + across])):

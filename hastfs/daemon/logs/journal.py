@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import socket
+import struct
 from collections.abc import Mapping
 
 from hastfs.daemon.logs.lines import Lines
@@ -20,6 +21,7 @@ SOCKET = "/run/systemd/journal/socket"
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # syslog(3)
 _DEBUG = 7
 _DAEMON = 3  # the facility, syslog(3)
+_FD = struct.Struct("=i")
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _NOT_OURS = ("time", "level", "pid", "message")  # journald has them by other names
 
@@ -92,4 +94,5 @@ class Journal(logging.Handler):
             file.write(data)
             file.flush()
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            socket.send_fds(self._socket, [b""], [fd], 0, self._path)
+            # Not socket.send_fds, which forgets the address.
+            self._socket.sendmsg([b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd))], 0, self._path)
