@@ -56,6 +56,7 @@ missing_packages() {
             # PROGRAM:PACKAGE, whatever the tests run beside our own
             local tool
             for tool in fio:fio ip:iproute2 tc:iproute2 nft:nftables \
+                systemd-analyze:systemd \
                 tmux:tmux zsh:zsh fish:fish \
                 prometheus:prometheus promtool:prometheus \
                 pg_createcluster:postgresql runc:runc /bin/busybox:busybox-static \
