@@ -97,9 +97,9 @@ class PrimaryRole:
         self.usable = True
 
     @property
-    def problem(self) -> str:
-        """Why applications wait, in a sentence; empty if nothing is wrong that the worker does not know itself."""
-        return self._fencer.problem
+    def trouble(self) -> tuple[str, str]:
+        """Why applications wait for the other node to be fenced, and the command that helps; empty if they do not."""
+        return self._fencer.trouble
 
     @property
     def fenced(self) -> bool:

@@ -35,11 +35,14 @@ def look(name: str = "shared", *, seconds: int = 0, started: float = 1.0) -> Loo
         disk="up-to-date",
         peer_disk="up-to-date",
         started=started,
-        counters={"write_bytes": 100 * MIB * seconds, "read_bytes": MIB * seconds, "sent_bytes": 101 * MIB * seconds},
+        counters={
+            **{"writes": 100 * seconds, "reads": 50 * seconds, "flushes": 0},
+            **{"write_bytes": 100 * MIB * seconds, "read_bytes": MIB * seconds, "sent_bytes": 101 * MIB * seconds},
+        },
         gauges={"requests": 7, "held": 3, "dirty_bytes": 5 * MIB, "send_queue_bytes": 2048},
         latency={"total": histogram(100 * seconds), "read": histogram(50)},
     )
-    return Look(ResourceStatus(name, stats={"stat_write": 100 * seconds, "stat_read": 50 * seconds}), details)
+    return Look(ResourceStatus(name), details)
 
 
 def scene(*names: str) -> Scene:
@@ -63,7 +66,7 @@ def screen(of: Scene, width: int = 80, height: int = 24, *, ascii_only: bool = F
 def test_what_grew_between_two_looks_is_told_by_the_second() -> None:
     interval = rates.between(look(seconds=1), look(seconds=3), 4.0)
     assert interval is not None
-    assert interval.operations == {"write": 50.0, "read": 25.0, "delete": 0.0, "flush": 0.0}
+    assert (interval.counters["writes"], interval.counters["reads"], interval.counters["flushes"]) == (50.0, 25.0, 0.0)
     assert interval.counters["write_bytes"] == 50 * MIB
     assert sum(interval.latency["total"].counts) == 200
     assert interval.latency["read"].percentile(0.5) is None
@@ -80,6 +83,14 @@ def test_no_negative_rate_is_ever_remembered() -> None:
     for at, seconds in enumerate((5, 6, 0, 1)):
         track.add(look(seconds=seconds), float(at))
     assert list(track.writes) == [100 * MIB, 0.0, 100 * MIB]
+
+
+def test_a_worker_that_does_not_answer_has_no_rates() -> None:
+    track = rates.Track()
+    track.add(look(seconds=1), 0.0)
+    track.add(Look(ResourceStatus("shared"), Details(role="primary", started=1.0, answered=False)), 1.0)
+    track.add(look(seconds=9), 2.0)
+    assert track.interval.counters == {}
 
 
 # -- keys

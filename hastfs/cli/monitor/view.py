@@ -16,6 +16,7 @@ from hastfs.cli import table, words
 from hastfs.cli.monitor.rates import Interval, Track
 from hastfs.cli.monitor.scene import Happening, Scene
 from hastfs.cli.table import BAD, BUSY, GOOD, HEAD, QUIET, Look
+from hastfs.details import MAX_CELLS
 
 _KEYS: Final = (("q", "quit"), ("up/down/tab", "choose"), ("p", "pause"), ("?", "help"))
 _HELP: Final = """\
@@ -49,7 +50,7 @@ _PANEL: Final = 44
 
 def cells(width: int, height: int) -> int:
     """How many cells the map of dirty extents has."""
-    return max(width - 2, 1) * _map_lines(height)
+    return min(max(width - 2, 1) * _map_lines(height), MAX_CELLS)
 
 
 def render(scene: Scene, *, width: int, height: int, ascii_only: bool = False) -> list[Text]:
@@ -120,8 +121,10 @@ def _traffic(track: Track, ascii_only: bool) -> Iterator[Text]:
     interval = track.interval
     for label, word, history in (("Read", "read", track.reads), ("Write", "write", track.writes)):
         curve = _curve(history, 12, ascii_only)
-        yield _flow(label, interval.operations.get(word), interval.counters.get(f"{word}_bytes")) + Text(" ") + curve
-    yield _flow("Flush", interval.operations.get("flush"), None)
+        yield (
+            _flow(label, interval.counters.get(f"{word}s"), interval.counters.get(f"{word}_bytes")) + Text(" ") + curve
+        )
+    yield _flow("Flush", interval.counters.get("flushes"), None)
     yield _flow("Sent", None, interval.counters.get("sent_bytes"))
     yield _flow("Received", None, interval.counters.get("received_bytes"))
 
