@@ -180,6 +180,8 @@ def test_a_primary_that_cannot_be_read_is_not_usable(pair: Pair) -> None:
     try:
         with pytest.raises(NotYet):
             usable.check(config.resource(RESOURCE), config.mountdir, 0)
+        # It may be connected: nobody knows.
+        assert pair.a.hastctl("wait", "--timeout", "0", "--for", "disconnected", "all", check=False).returncode == 75
     finally:
         os.kill(worker, signal.SIGCONT)
     pair.a.hastctl("role", "--wait", "primary", RESOURCE)
