@@ -45,7 +45,8 @@ class Goal(Enum):
             case Goal.CONNECTED:
                 return facts.get("connection") == "connected"
             case Goal.DISCONNECTED:
-                return facts.get("connection") != "connected"
+                # A worker that says nothing may well be connected.
+                return facts.get("connection") != "connected" and facts.get("answered") is True
             case Goal.SYNCED | Goal.USABLE:
                 return facts.get(str(self.value)) is True
 

@@ -100,6 +100,7 @@ def facts(details: Details) -> dict[str, Fact]:
         "disk": details.disk,
         "peer_disk": details.peer_disk,
         "synced": synced,
+        "answered": details.answered,
         "usable": details.role == "primary" and details.started is not None,
         "size": details.size,
         "behind": details.behind,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the files in share/ that say what the program says of itself: hastd(8), hastctl(8), completion of command lines.
+"""Makes the files in share/ that say what the program says of itself: hastd(8), hastctl(8), completion.
 
 usage: tools/share.py          after a change of `hastfs/cli/{options,help,completion}.py` or `tools/manual/`
 
@@ -18,7 +18,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from hastfs.cli import completion, help as texts  # noqa: E402
+from hastfs.cli import completion  # noqa: E402
+from hastfs.cli import help as texts  # noqa: E402
 from hastfs.cli.help import Option  # noqa: E402
 from hastfs.cli.options import COMMANDS  # noqa: E402
 
@@ -37,7 +38,7 @@ def files() -> dict[str, str]:
         "man/man8/hastd.8": hastd,
         "bash-completion/completions/hastctl": completion.bash(),
         # A shell loads the file that is called like the command.
-        "bash-completion/completions/hastd": "# See hastctl's.\n. \"${BASH_SOURCE[0]%/*}/hastctl\"\n",
+        "bash-completion/completions/hastd": '# See hastctl\'s.\n. "${BASH_SOURCE[0]%/*}/hastctl"\n',
         "zsh/site-functions/_hastctl": completion.zsh(),
         "fish/vendor_completions.d/hastctl.fish": completion.fish(),
         "fish/vendor_completions.d/hastd.fish": "# See hastctl's.\nsource (status dirname)/hastctl.fish\n",

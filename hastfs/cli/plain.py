@@ -106,6 +106,7 @@ def _status(resource: ResourceStatus, details: Details) -> Plain:
     return {
         "role": details.role,
         "status": resource.status,
+        "answered": details.answered,
         "connection": details.connection,
         "disk": details.disk,
         "peer_disk": details.peer_disk,

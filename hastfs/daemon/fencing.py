@@ -73,6 +73,15 @@ class Fencer:
         self._final = False
         self._changed = trio.Event()
 
+    @property
+    def trouble(self) -> tuple[str, str]:
+        """Why I/O is held, in a sentence, and the command that helps; both empty if it is not."""
+        if self.problem:
+            return self.problem, self.remedy
+        if self._wanted:
+            return "I/O is held until the other node is fenced: the fence program is running.", ""
+        return "", ""
+
     def want(self, wanted: bool) -> None:
         """The worker asks, or there is a link again and it does not any more."""
         self._wanted = wanted

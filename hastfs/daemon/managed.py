@@ -336,7 +336,9 @@ class ManagedResource:
             except SystemFailure:
                 if not worker.ended.is_set():
                     return unanswered(self._counted(known), worker.pid)
-        return diagnosed(self._counted(known), self.config.name)
+        found = diagnosed(self._counted(known), self.config.name)
+        problem, remedy = ("", "") if self._primary is None else self._primary.trouble
+        return replace(found, problem=problem, remedy=remedy) if problem else found
 
     def _completed(self, told: Details) -> Details:
         """What a worker told, with what only we know. Until it has begun to serve, it knows nothing."""

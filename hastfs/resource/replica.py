@@ -122,9 +122,8 @@ class Replica:
         """When the first request of the present batch came; None: there is no batch, the next request begins one."""
         self.unwritten: list[Unwritten] = []
         """Writes of the present batch that are queued for the other node, and not yet begun here."""
-        self._held: list[Holdable] = []
+        self._held, self._frozen = list[Holdable](), list[Holdable]()  # the frozen: until the other node is fenced
         self._holding = Wakeup()
-        self._frozen: list[Holdable] = []  # until the other node is fenced
         self._leaving = False
         self.fencing.released = self._thaw
         if not self.fencing.granted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -53,6 +54,10 @@ def test_a_primary_holds_everything_until_the_witness_is_there_and_the_other_nod
     writer = begin_write(pair, a, b"a" * (1 << 20))
     counted = a.metadata()["localcnt"]
     a.until(lambda: "I/O is held: the fence program failed" in a.log.read_text(), "the program failed", timeout=20)
+
+    told = json.loads(a.hastctl("status", "--json", RESOURCE).stdout)["resources"][0]
+    assert told["problem"] == "I/O is held: the fence program failed with exit code 1."
+    assert told["remedy"] == f"hastctl role -f primary {RESOURCE}"
 
     assert crash(a, "primary", signal.SIGKILL) == 1
     a.until(lambda: a.status().status == "held", "another worker holds as well", timeout=20)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,12 @@ def test_the_documentation_has_every_metric_and_no_other() -> None:
     expected |= {timing.name: ("histogram", " ".join(("resource", *timing.labels)), timing.help) for timing in TIMINGS}
     expected |= {name: (kind, "version" if "build" in name else "", help) for name, kind, help in OF_DAEMON}
     assert documented == expected
+
+
+def test_nobody_pays_for_metrics_who_has_none() -> None:
+    """Neither the supervisor loads what only they need, nor do the workers."""
+    check = (
+        "import sys; import hastfs.daemon.supervisor, hastfs.daemon.worker; "
+        "print({'h11', 'prometheus_client'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, check=True).stdout.strip() == b"set()"

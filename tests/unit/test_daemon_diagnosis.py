@@ -1,0 +1,47 @@
+"""hastfs.daemon.diagnosis: what is wrong with a resource, and the command that helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from hastfs.daemon.diagnosis import diagnosed, unanswered
+from hastfs.details import Details
+
+REFUSED = "No connection to tcp4://192.0.2.2: Connection refused."
+
+
+@pytest.mark.parametrize(
+    ("details", "problem", "remedy"),
+    [
+        (Details(), "", ""),
+        (Details("primary", "connected", "up-to-date"), "", ""),
+        (Details("primary", "none", "up-to-date"), "", ""),
+        (Details("secondary", "connected", "inconsistent"), "", ""),
+        (
+            Details("primary", "split-brain", "up-to-date", problem="Whatever."),
+            "Split brain: ",
+            "hastctl role init disk && hastctl create disk && hastctl role secondary disk",
+        ),
+        (Details("primary", "connected", "detached"), "This node's disk failed", "hastctl attach disk"),
+        (Details("primary", "connecting", "detached"), "they wait", "hastctl attach disk"),
+        (Details("primary", "connecting", "inconsistent", problem=REFUSED), REFUSED, "hastctl role secondary disk  #"),
+        (Details("primary", "connecting", "up-to-date"), "", ""),
+        (Details("primary", "connecting", "up-to-date", problem=REFUSED), REFUSED, "hastctl role secondary disk  #"),
+        (Details("primary", "refused", "up-to-date", problem=REFUSED), REFUSED, "hastctl role secondary disk  #"),
+        (Details("secondary", "connecting", "up-to-date"), "No primary is connected.", "hastctl role primary disk  #"),
+        (Details("secondary", "connecting", problem="Unable to open /x."), "Unable to open /x.", ""),
+    ],
+)
+def test_what_is_wrong_and_what_helps(details: Details, problem: str, remedy: str) -> None:
+    found = diagnosed(details, "disk")
+    assert problem in found.problem
+    assert bool(found.problem) is bool(problem)
+    assert found.remedy.startswith(remedy)
+    assert bool(found.remedy) is bool(remedy)
+
+
+def test_a_worker_that_does_not_answer_is_named() -> None:
+    found = unanswered(Details("primary"), 4711)
+    assert not found.answered
+    assert "4711" in found.problem
+    assert found.remedy == "kill -9 4711"
