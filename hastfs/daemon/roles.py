@@ -41,6 +41,7 @@ SERVED_WELL = 1.0
 _MOMENT = 0.5  # Seconds; who uses a disk for less than that is in nobody's way: udev and losetup(8) only look at it.
 _LOOK_EVERY = 0.05
 _SLOWEST_RESTART = 2.0  # Seconds; the first one comes at once, since applications wait for it.
+_LOOK_AT_WORKER = 10.0  # Seconds; one that does not answer twice in a row hangs.
 _STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's worker to end in order.
 _SECONDARY_STOPS_WITHIN = 5.0  # Seconds.
 
@@ -176,7 +177,30 @@ class PrimaryRole:
         """What goes on beside the workers, as long as they come and go."""
         with self._watching:
             task_status.started()
-            await self._fencer.run()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._fencer.run)
+                nursery.start_soon(self._look_after_worker)
+
+    async def _look_after_worker(self) -> None:
+        """One that hangs is told of, and left alone: nobody knows whether it would have answered in the end."""
+        silent: Worker | None = None  # that has not answered, and whether that was said
+        said = False
+        while True:
+            await trio.sleep(_LOOK_AT_WORKER)
+            worker = self.worker
+            try:
+                if worker is not None and self.usable:
+                    await worker.status()
+            except SystemFailure as error:
+                if worker is not silent or worker is None or worker.ended.is_set():
+                    silent, said = worker, False
+                elif not said:
+                    self._around.log.error("%s It hangs, and applications with it: `kill -9 %d`?", error, worker.pid)
+                    said = True
+            else:
+                if said and worker is silent:
+                    self._around.log.info("The worker answers again.")
+                silent, said = None, False
 
     async def _begin(self, nursery: trio.Nursery, force: bool) -> None:
         await self._export.mount()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from hastfs.daemon.listener import Listener
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
 from hastfs.daemon.newsroom import Newsroom
+from hastfs.daemon.notify import Notifier
 from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
@@ -70,6 +72,7 @@ class Supervisor:
         self._metrics: Endpoint | None = None
         self._serving: trio.Nursery
         self._autorole = AutoRole(self._resources, lambda: self._resources.config)
+        self._notifier = Notifier(os.environ)
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
@@ -78,6 +81,7 @@ class Supervisor:
         """Runs until a signal or `end`; calls `serving` when everything can be reached. Closes the doors' sockets."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hooks.run)
+            nursery.start_soon(self._notifier.run, self._summary)
             await nursery.start(self._obey_signals)
             async with trio.open_nursery() as resources:
                 await resources.start(self._resources.run)
@@ -94,7 +98,9 @@ class Supervisor:
                         doors.start_soon(Heir(self._left, self._resources).run)
                     doors.start_soon(self._autorole.run)
                     serving()
+                    self._notifier.ready()
                     await self._ending.wait()
+                    self._notifier.stopping()
                     await self._control.dismiss("stop")
                     doors.cancel_scope.cancel()
                 await self._leave_all(force=True)
@@ -144,11 +150,19 @@ class Supervisor:
     async def _reload(self, *, force: bool) -> None:
         if self._stopping:
             raise BusyError("hastd is stopping.")
+        self._notifier.reloading()
         try:
             await self._reloader.reload(force=force)
             await self._autorole.remember()
         finally:
+            self._notifier.ready()
             self._newsroom.configured()
+
+    def _summary(self) -> str:
+        """For `systemctl status`."""
+        roles = [resource.role for resource in self._resources.values()]
+        counts = (f"{roles.count(role)} {role.word}" for role in (Role.PRIMARY, Role.SECONDARY, Role.INIT))
+        return f"Resources: {', '.join(counts)}."
 
     async def upgrade(self, client: int) -> Reply:
         """Goes on as the program that is installed now, which answers over the descriptor `client`. HastError if it

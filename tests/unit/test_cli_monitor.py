@@ -220,7 +220,7 @@ def test_the_chosen_resource_is_told_in_full() -> None:
     assert words[7][:4] == ["Write", "100", "100", "MiB/s"]
     assert words[7][-6:] == ["96", "us", "127", "us", "128", "us"]
     assert ["Queues", "requests", "7", "local", "0", "remote", "0", "held", "3", "to", "send", "2.0", "KiB"] in words
-    assert ["Dirty", "5.0", "MiB"] in words
+    assert ["Dirty", "5.0", "MiB", "being", "written,", "nothing", "missing"] in words
 
 
 def test_the_map_shows_where_and_how_much_is_dirty() -> None:
@@ -232,6 +232,17 @@ def test_the_map_shows_where_and_how_much_is_dirty() -> None:
     lines = screen(made)
     assert " ·░░▒▒▓▓██" + "·" * 69 in lines
     assert " " + "·" * 78 in lines
+
+
+def test_what_is_only_being_written_does_not_alarm() -> None:
+    made = Scene("alpha")
+    for behind, style, said in ((0, "cyan", True), (MIB, "bold red", False)):
+        details = dataclasses.replace(look().details, behind=behind)
+        made.looked([Look(ResourceStatus("shared"), details)], now=NOW, at=0.0)
+        made.mapped("shared", (1000,) * view.cells(80, 24))
+        lines = view.render(made, width=80, height=24)
+        assert any("nothing missing" in line.plain for line in lines) is said
+        assert [str(span.style) for line in lines if "█" * 78 in line.plain for span in line.spans] == [style] * 2
 
 
 def test_events_are_at_the_bottom_the_newest_last() -> None:

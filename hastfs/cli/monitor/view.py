@@ -42,6 +42,8 @@ _EVENTS: Final = 3
 _CURVE: Final = ("▁▂▃▄▅▆▇█", ".:-=+*#@")
 _HEAT: Final = ("·░▒▓█", ".:+*#")
 _HEAT_STYLES: Final = (QUIET, "green", "yellow", "red", "bold red")
+_CALM_STYLES: Final = (QUIET, *["cyan"] * 4)
+"""While nothing is missing on the other node: what is marked is being written."""
 _HEAT_FROM: Final = (1, 50, 250, 600)
 """Per mille that are dirty, from which on a cell is of the second to the last kind."""
 _PANEL: Final = 44
@@ -167,10 +169,14 @@ def _queues(look: Look) -> Text:
 def _dirty(track: Track, look: Look, width: int, height: int, ascii_only: bool) -> Iterator[Text]:
     marked = look.details.gauges.get("dirty_bytes", look.status.dirty or 0)
     shapes = _HEAT[ascii_only]
+    calm = look.details.connection == "connected" and not look.details.behind and look.details.sync is None
+    styles = _CALM_STYLES if calm else _HEAT_STYLES
     legend = Text.assemble(f"{'Dirty':12}", (words.size(marked), HEAD))
+    if calm and marked:
+        legend.append("  being written, nothing missing", QUIET)
     if track.dirty_map:
         legend.append(" " * max(width - cell_len(legend.plain) - 23, 2)).append("clean ", QUIET)
-        for shape, style in zip(shapes, _HEAT_STYLES, strict=True):
+        for shape, style in zip(shapes, styles, strict=True):
             legend.append(shape * 2, style)
         legend.append(" dirty", QUIET)
     yield legend
@@ -179,7 +185,7 @@ def _dirty(track: Track, look: Look, width: int, height: int, ascii_only: bool) 
     for start in range(0, len(found), across):
         line = Text(" ")
         for kind, run in _runs(map(_heat, found[start : start + across])):
-            line.append(shapes[kind] * run, _HEAT_STYLES[kind])
+            line.append(shapes[kind] * run, styles[kind])
         yield line
 
 
