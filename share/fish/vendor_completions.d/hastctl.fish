@@ -24,7 +24,11 @@ complete -c hastctl -n __fish_use_subcommand -a list -d 'show all that hastd kno
 complete -c hastctl -n __fish_use_subcommand -a status -d 'show the state of resources at a glance'
 complete -c hastctl -n __fish_use_subcommand -a monitor -d 'watch resources live, on the whole terminal'
 complete -c hastctl -n __fish_use_subcommand -a dump -d 'show the metadata of components'
+complete -c hastctl -n __fish_use_subcommand -a events -d 'tell of every change as it happens'
+complete -c hastctl -n __fish_use_subcommand -a wait -d 'wait until resources are in a state'
 complete -c hastctl -n __fish_use_subcommand -a attach -d 'use a component again that failed and was repaired or replaced'
+complete -c hastctl -n __fish_use_subcommand -a check -d 'compare this node and the other, and say what would not work'
+complete -c hastctl -n __fish_use_subcommand -a log-level -d 'show or change how much hastd logs'
 complete -c hastctl -n __fish_use_subcommand -a reload -d 'have hastd read its hast.conf again'
 complete -c hastctl -n __fish_use_subcommand -a upgrade -d 'have hastd go on as the program that is installed now'
 complete -c hastctl -n __fish_use_subcommand -a stop -d 'end hastd in order'
@@ -74,11 +78,39 @@ complete -c hastctl -n '__hastctl_is dump' -s h -d 'show the usage of all comman
 complete -c hastctl -n '__hastctl_is dump' -l help -d 'show this text'
 complete -c hastctl -n '__hastctl_is dump' -l json -d 'print JSON (its schema is documented and stable)'
 complete -c hastctl -n '__hastctl_is dump' -a 'all (__hastctl_resources)'
+complete -c hastctl -n '__hastctl_is events' -s c -d 'read this file instead of /etc/hast.conf' -r -F
+complete -c hastctl -n '__hastctl_is events' -s d -d 'say more of what is done; twice: even more'
+complete -c hastctl -n '__hastctl_is events' -s h -d 'show the usage of all commands, as FreeBSD'\''s does, with exit status 64'
+complete -c hastctl -n '__hastctl_is events' -l help -d 'show this text'
+complete -c hastctl -n '__hastctl_is events' -l json -d 'print JSON (its schema is documented and stable)'
+complete -c hastctl -n '__hastctl_is events' -l now -d 'the state as it is now, without the changes that follow'
+complete -c hastctl -n '__hastctl_is events' -a 'all (__hastctl_resources)'
+complete -c hastctl -n '__hastctl_is wait' -s c -d 'read this file instead of /etc/hast.conf' -r -F
+complete -c hastctl -n '__hastctl_is wait' -s d -d 'say more of what is done; twice: even more'
+complete -c hastctl -n '__hastctl_is wait' -l for -d 'what for: primary, secondary, connected, synced, disconnected, usable' -x -a 'primary secondary connected synced disconnected usable'
+complete -c hastctl -n '__hastctl_is wait' -s h -d 'show the usage of all commands, as FreeBSD'\''s does, with exit status 64'
+complete -c hastctl -n '__hastctl_is wait' -l help -d 'show this text'
+complete -c hastctl -n '__hastctl_is wait' -l timeout -d 'give up after so many seconds (exit status 75)' -x
+complete -c hastctl -n '__hastctl_is wait' -a 'all (__hastctl_resources)'
 complete -c hastctl -n '__hastctl_is attach' -s c -d 'read this file instead of /etc/hast.conf' -r -F
 complete -c hastctl -n '__hastctl_is attach' -s d -d 'say more of what is done; twice: even more'
 complete -c hastctl -n '__hastctl_is attach' -s h -d 'show the usage of all commands, as FreeBSD'\''s does, with exit status 64'
 complete -c hastctl -n '__hastctl_is attach' -l help -d 'show this text'
 complete -c hastctl -n '__hastctl_is attach' -a 'all (__hastctl_resources)'
+complete -c hastctl -n '__hastctl_is check' -s c -d 'read this file instead of /etc/hast.conf' -r -F
+complete -c hastctl -n '__hastctl_is check' -s d -d 'say more of what is done; twice: even more'
+complete -c hastctl -n '__hastctl_is check' -s h -d 'show the usage of all commands, as FreeBSD'\''s does, with exit status 64'
+complete -c hastctl -n '__hastctl_is check' -l help -d 'show this text'
+complete -c hastctl -n '__hastctl_is check' -l json -d 'print JSON (its schema is documented and stable)'
+complete -c hastctl -n '__hastctl_is check' -l no-color -d 'no colours'
+complete -c hastctl -n '__hastctl_is check' -l timeout -d 'give up after so many seconds (exit status 75)' -x
+complete -c hastctl -n '__hastctl_is check' -a 'all (__hastctl_resources)'
+complete -c hastctl -n '__hastctl_is log-level' -s c -d 'read this file instead of /etc/hast.conf' -r -F
+complete -c hastctl -n '__hastctl_is log-level' -s d -d 'say more of what is done; twice: even more'
+complete -c hastctl -n '__hastctl_is log-level' -s h -d 'show the usage of all commands, as FreeBSD'\''s does, with exit status 64'
+complete -c hastctl -n '__hastctl_is log-level' -l help -d 'show this text'
+complete -c hastctl -n '__hastctl_is log-level; and not __fish_seen_subcommand_from debug info warning error' -a 'debug info warning error'
+complete -c hastctl -n '__hastctl_is log-level' -a 'all (__hastctl_resources)'
 complete -c hastctl -n '__hastctl_is reload' -s c -d 'read this file instead of /etc/hast.conf' -r -F
 complete -c hastctl -n '__hastctl_is reload' -s d -d 'say more of what is done; twice: even more'
 complete -c hastctl -n '__hastctl_is reload' -s f -d 'take disks away from those who use them'
