@@ -364,7 +364,7 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
             metaflush = chance.random() < 0.9
             for node in (a, b):
                 node.config = replace(node.config, metaflush=metaflush)
-            if seed % 5 == 3:
+            if seed % 50 == 8:
                 for node in (a, b):
                     _have_fenced(node, random.Random(f"{seed} {node.name}"), nursery)
             if chance.random() < 0.25:
