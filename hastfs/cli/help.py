@@ -122,7 +122,7 @@ PAGES: Final = {
         "compare this node and the other, and say what would not work",
         (
             "Configuration, components, sizes, addresses, reachability, versions, clocks, roles: a line for each "
-            "check, with `ok`, `warning` or `problem`. Changes nothing.",
+            "check, with `ok`, `warning` or `problem` (exit status 78 if there is one). Changes nothing.",
         ),
         (("all resources, before the first start", "hastctl check"), ("for a program", "hastctl check --json shared")),
     ),
@@ -229,6 +229,7 @@ _OPTIONS: Final = (
     Option("--timeout", "give up after so many seconds (exit status 75)", "seconds"),
 )
 _OF_COMMANDS: Final = {
+    "check": (Option("--timeout", "how long the other node has to answer (default 5)", "seconds"),),
     "create": (
         Option("-f", "even over a file system or another resource"),
         Option("-e", "size of an extent, what one bit of the map stands for (default 2M)", "extentsize"),

@@ -107,6 +107,7 @@ def _status(resource: ResourceStatus, details: Details) -> Plain:
         "role": details.role,
         "status": resource.status,
         "answered": details.answered,
+        "held": details.held,
         "connection": details.connection,
         "disk": details.disk,
         "peer_disk": details.peer_disk,

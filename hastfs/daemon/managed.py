@@ -332,7 +332,8 @@ class ManagedResource:
                 known = replace(known, answered=False, problem="The worker has ended; another one is being started.")
         else:
             try:
-                known = self._completed((await worker.status(cells)).details)
+                told = await worker.status(cells)
+                known = replace(self._completed(told.details), held=told.status == "held")
             except SystemFailure:
                 if not worker.ended.is_set():
                     return unanswered(self._counted(known), worker.pid)

@@ -87,7 +87,7 @@ class Answer:
         nv.add("probe", NvType.UINT8, FORMAT)
         nv.add("program", NvType.STRING, self.program)
         nv.add("version", NvType.UINT8, self.protocol)
-        nv.add("time", NvType.UINT64, int(self.time * 1e6))
+        nv.add("time", NvType.UINT64, round(self.time * 1e6))
         nv.add("role", NvType.UINT8, self.role)
         for name in ("replication", "checksum", "compression", "component"):
             nv.add(name, NvType.STRING, getattr(self, name).value)

@@ -127,7 +127,7 @@ class Flush:
 
     def _end(self, error: int) -> None:
         if self._patient:
-            self._replica.telemetry.flush.add(self._began, self._replica.clock())
+            self._replica.telemetry.flush.enter(self._replica.clock() - self._began, 1)
         if self._patient and not error:
             error = self._replica.remote_cache.report()
         self._done(error)

@@ -98,8 +98,6 @@ class Link:
         self._wait_for_telling: list[Callable[[], None]] = []
         self.received = 0
         """Bytes."""
-        self.now = 0.0
-        """When the replies came that are being told (trio's clock)."""
         self.unanswered = 0
         """Bytes of requests without a reply; of those that carry no data, a little for their being there."""
         self._warned = False
@@ -379,7 +377,7 @@ class Link:
             raise LinkLost("closed by the other node")
         self.received += count
         self._reader.received(count)
-        self.now = now = trio.current_time()
+        now = trio.current_time()
         # After `drop`, replies do not count any more: whatever they say, the peer is not to be believed.
         while not self._is_lost():
             for seq in replication.plain_replies(self._reader):

@@ -32,6 +32,7 @@ from hastfs.resource.reads import Read
 from hastfs.resource.remotecache import Risk
 from hastfs.resource.replica import Replica
 from hastfs.resource.status import Status
+from hastfs.resource.telemetry import Sample
 from hastfs.resource.view import look
 from hastfs.resource.waiting import finished, plain_errors
 from hastfs.resource.writes import Write, discard
@@ -56,17 +57,19 @@ class Primary(Replica):
     def read(self, offset: int, length: int, done: ReadDone) -> None:
         self.statistics.stat_read += 1
         self.telemetry.read_bytes += length
-        if self.batch is None:
-            self.batch = self.clock()
+        if self.read_sample is None:
+            done = self._timed(done)
         Read(self, offset, length, done).issue()
 
     def write(self, offset: int, data: Buffer, done: Done) -> None:
         self.statistics.stat_write += 1
         length = len(data)
         self.telemetry.write_bytes += length
-        if self.batch is None:
-            self.batch = self.clock()
-        Write(self, offset, length, data, done).begin()
+        if self.write_sample is None:
+            self.write_sample = Sample(self.clock)
+            Write(self, offset, length, data, done).begin_timed(self.write_sample)
+        else:
+            Write(self, offset, length, data, done).begin()
 
     def flush(self, done: Done) -> None:
         self.statistics.stat_flush += 1
@@ -76,6 +79,17 @@ class Primary(Replica):
         self.statistics.stat_delete += 1
         self.telemetry.delete_bytes += length
         discard(self, offset, length, done, allocated=allocated)
+
+    def _timed(self, done: ReadDone) -> ReadDone:
+        """For one read of those that come together."""
+        sample, latency = Sample(self.clock), self.telemetry.read
+        self.read_sample = sample
+
+        def answered(error: int, data: Buffer) -> None:
+            sample.ended(latency)
+            done(error, data)
+
+        return answered
 
     # -- life ------------------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ _PAGE = 4096
 class Read:
     """A read of any range of bytes. `repair`: what the component cannot read is written to it anew."""
 
-    __slots__ = ("_began", "_done", "_length", "_offset", "_repair", "_replica", "held_until")
+    __slots__ = ("_done", "_length", "_offset", "_repair", "_replica", "held_until")
 
     def __init__(self, replica: Replica, offset: int, length: int, done: ReadDone, *, repair: bool = True) -> None:
         self._replica = replica
@@ -28,7 +28,6 @@ class Read:
         self._length = length
         self._done = done
         self._repair = repair
-        self._began = replica.batch if repair else None
         self.held_until = 0.0
 
     def issue(self) -> None:
@@ -52,7 +51,6 @@ class Read:
         if error:
             self._local_failed(error)
         else:
-            self._replica.read_answered(self._began)
             self._done(0, data)
 
     def _local_failed(self, error: int) -> None:

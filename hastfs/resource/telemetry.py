@@ -1,13 +1,14 @@
 """What an engine counts beyond the original's statistics, and how long things take.
 
-The hot path pays for none of it one by one: the clock is read once for what comes or is done together, and what came
-together and was done together is one entry of a histogram.
+The hot path hardly pays for it: of the requests that came together, one is timed and stands for all of them. At a queue
+depth of one that is every one of them.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -22,39 +23,13 @@ _FIRST = LATENCY_BOUNDS[0].bit_length() - 1  # of the first bound: its power of 
 
 
 class Latency:
-    """A histogram that is filled in runs: entries that began and ended together cost one computation."""
+    """A histogram."""
 
-    __slots__ = ("_counts", "_total", "began", "ended", "run")
+    __slots__ = ("_counts", "_total")
 
     def __init__(self) -> None:
         self._counts = [0] * 65  # by the bits of the number of microseconds
         self._total = 0.0
-        self.began: float | None = None
-        self.ended = 0.0
-        self.run = 0
-        """Entries from `began` to `ended`, not yet entered. Where every nanosecond counts, one that fits is added here
-        without a call."""
-
-    def add(self, began: float | None, ended: float) -> None:
-        """One more, from and to a reading of the clock: the very same objects as for others make a run.
-
-        None: it is not to be counted.
-        """
-        if ended is self.ended and began is self.began:
-            self.run += 1
-        elif began is not None:
-            self._close()
-            self.began, self.ended, self.run = began, ended, 1
-
-    def spread(self, seconds: float, number: int) -> None:
-        """So many, one after the other, that took so long together."""
-        if number:
-            self.enter(seconds / number, number)
-
-    def _close(self) -> None:
-        if self.run and self.began is not None:
-            self.enter(self.ended - self.began, self.run)
-            self.run = 0
 
     def enter(self, took: float, number: int) -> None:
         """So many that took so long each."""
@@ -64,25 +39,49 @@ class Latency:
     @property
     def number(self) -> int:
         """Of all entries."""
-        return sum(self._counts) + self.run
+        return sum(self._counts)
 
-    def histogram(self, *others: Latency) -> Histogram:
-        """Of this one and others together."""
+    def histogram(self) -> Histogram:
+        """As in `Details`."""
         counts = [0] * (len(LATENCY_BOUNDS) + 1)
-        total = 0.0
-        for latency in (self, *others):
-            latency._close()
-            total += latency._total
-            for bits, count in enumerate(latency._counts):
-                counts[max(0, min(bits - _FIRST, len(LATENCY_BOUNDS)))] += count
-        return Histogram(tuple(counts), total)
+        for bits, count in enumerate(self._counts):
+            counts[max(0, min(bits - _FIRST, len(LATENCY_BOUNDS)))] += count
+        return Histogram(tuple(counts), self._total)
+
+
+class Sample:
+    """One request of those that came together: the only one whose clock is read, it stands for all of them.
+
+    It may be answered before it is known how many they are (`batch_over`).
+    """
+
+    __slots__ = ("_began", "_clock", "_early", "_number")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._number = 0
+        self._early: tuple[tuple[Latency, float], ...] = ()
+
+    def ended(self, latency: Latency) -> None:
+        """As far as `latency` tells."""
+        took = self._clock() - self._began
+        if self._number:
+            latency.enter(took, self._number)
+        else:
+            self._early += ((latency, took),)
+
+    def batch_over(self, number: int) -> None:
+        """So many came together."""
+        self._number = number
+        for latency, took in self._early:
+            latency.enter(took, number)
 
 
 class Telemetry:
     """Of one engine. Bytes of applications, of the links before the present one, and of resyncs."""
 
     __slots__ = (
-        "both",
         "connected_since",
         "connects",
         "delete_bytes",
@@ -91,7 +90,7 @@ class Telemetry:
         "local",
         "read",
         "read_bytes",
-        "reads_at_once",
+        "reads_seen",
         "received_bytes",
         "remote",
         "remote_errors",
@@ -102,7 +101,7 @@ class Telemetry:
         "total",
         "was_in_sync",
         "write_bytes",
-        "writes_at_once",
+        "writes_seen",
     )
 
     def __init__(self) -> None:
@@ -113,34 +112,16 @@ class Telemetry:
         """When both nodes last had the same data, if they have not now."""
         self.sync: Progress | None = None
         """Of the resync under way."""
-        self.reads_at_once = self.writes_at_once = 0
-        """Answered in the very batch that they came in: how long that took is looked at when it is over."""
+        self.reads_seen = self.writes_seen = 0
+        """Those that are in a batch for which a sample stands."""
         self.read_bytes = self.write_bytes = self.delete_bytes = self.sync_bytes = 0
         self.sent_bytes = self.received_bytes = 0
         self.connects = self.disconnects = self.remote_errors = 0
         self.local = Latency()
         self.remote = Latency()
         self.total = Latency()
-        self.both = Latency()
-        """Writes that were over for the application with the other node's answer: `remote` and `total` in one."""
         self.read = Latency()
         self.flush = Latency()
-
-    @property
-    def at_once(self) -> bool:
-        """Whether a request was answered in the present batch."""
-        return bool(self.reads_at_once or self.writes_at_once)
-
-    def batch_over(self, took: float) -> None:
-        """The requests of a batch came within so many seconds, and what could be answered at once is.
-
-        A read is taken from the kernel, done and answered before the next one is. Writes are done together.
-        """
-        reads, self.reads_at_once = self.reads_at_once, 0
-        writes, self.writes_at_once = self.writes_at_once, 0
-        self.read.spread(took, reads)
-        if writes:
-            self.total.enter(took, writes)
 
     def link_up(self) -> None:
         """There is a link."""
@@ -178,8 +159,8 @@ class Telemetry:
         """As in `Details`."""
         return {
             "local": self.local.histogram(),
-            "remote": self.remote.histogram(self.both),
-            "total": self.total.histogram(self.both),
+            "remote": self.remote.histogram(),
+            "total": self.total.histogram(),
             "read": self.read.histogram(),
             "flush": self.flush.histogram(),
         }

@@ -16,6 +16,7 @@ from hastfs.model import SECTOR_SIZE, Replication
 from hastfs.resource.link import MEMSYNC_SINCE, Link
 from hastfs.resource.reads import Read
 from hastfs.resource.replica import Replica
+from hastfs.resource.telemetry import Sample
 from hastfs.resource.waiting import all_done
 from hastfs.volume import Buffer, Done, ReadDone
 
@@ -38,6 +39,7 @@ class Write:
     _part: Buffer | None = None  # what `_data` was before it was completed to whole sectors
     _completed_with: Link | None = None  # the link that there was when that began
     _again = False  # whether it was issued before
+    _sample: Sample | None = None  # if it is this one that is timed
     _late = False  # whether it had to wait, so that the batch it came in is over
 
     def __init__(
@@ -48,11 +50,22 @@ class Write:
         self._data = data
         self._allocated = allocated
         self._done = done
-        self.began = replica.batch
         self.start = start = offset - offset % SECTOR_SIZE
         self.end = end = -(-(offset + length) // SECTOR_SIZE) * SECTOR_SIZE
         self._first = start // replica.extentsize
         self._last = (end - 1) // replica.extentsize
+
+    def begin_timed(self, sample: Sample) -> None:
+        """The same as `begin`: how long it takes, this one tells."""
+        done, total = self._done, self._replica.telemetry.total
+
+        def answered(error: int) -> None:
+            sample.ended(total)
+            done(error)
+
+        self._done = answered
+        self._sample = sample
+        self.begin()
 
     def begin(self) -> None:
         """Step 1."""
@@ -197,9 +210,11 @@ class Write:
     def _remote_received(self) -> None:
         self._received = True
         if self._legs < 2 and not self._local_error and self._may_acknowledge_early():
-            self._acknowledge_after(self._link)
+            self._acknowledge(0)
 
     def _remote_done(self, error: int) -> None:
+        if self._sample is not None and not error:
+            self._sample.ended(self._replica.telemetry.remote)
         self._remote_error = error
         self._legs -= 1
         if not self._legs:
@@ -218,25 +233,17 @@ class Write:
 
     def _both_done(self) -> None:
         """Nearly always both have it, over the link that there still is, and no more is to be said."""
-        replica, link = self._replica, self._link
+        replica = self._replica
         if (
-            link is not None
-            and link is replica.link
+            self._link is replica.link is not None
             and not self._remote_error
             and not self._local_error
             and not replica.stale
         ):
             replica.map.end_write(self._first, self._last, replicated=True)
             replica.ranges.release(self)
-            if self._acknowledged:
-                replica.telemetry.remote.add(self.began, link.now)
-            else:
+            if not self._acknowledged:
                 self._acknowledged = True
-                both = replica.both
-                if self.began is both.began and link.now is both.ended:
-                    both.run += 1
-                else:
-                    both.add(self.began, link.now)
                 self._done(0)
             replica.request_ended()
         elif self._local_error and self._remote_error in (0, errno.ENOTCONN):
@@ -296,16 +303,7 @@ class Write:
     def _acknowledge(self, error: int) -> None:
         if not self._acknowledged:
             self._acknowledged = True
-            self._replica.write_answered(self.began)
             self._done(error)
-
-    def _acknowledge_after(self, link: Link | None) -> None:
-        """With what came over the link just now."""
-        if not self._acknowledged:
-            self._acknowledged = True
-            if link is not None:
-                self._replica.telemetry.total.add(self.began, link.now)
-            self._done(0)
 
 
 def discard(replica: Replica, offset: int, length: int, done: Done, *, allocated: bool) -> None:
@@ -320,6 +318,4 @@ def discard(replica: Replica, offset: int, length: int, done: Done, *, allocated
     ]
     done = all_done(done, len(parts))
     for at, size, whole in parts:
-        write = Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated)
-        write.began = None  # how long writes take, it does not tell
-        write.begin()
+        Write(replica, at, size, None if whole else bytes(size), done, allocated=allocated).begin()

@@ -364,6 +364,9 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
             metaflush = chance.random() < 0.9
             for node in (a, b):
                 node.config = replace(node.config, metaflush=metaflush)
+            if seed % 50 == 8:
+                for node in (a, b):
+                    _have_fenced(node, random.Random(f"{seed} {node.name}"), nursery)
             if chance.random() < 0.25:
                 a.version = b.version = chance.choice((0, 1, 2))
             history = History(chance, a, b, nursery, lambda text: log(f"{trio.current_time():10.3f} {text}"))
@@ -374,6 +377,19 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
         raise violations[0]
     if limit.cancelled_caught:
         raise Violation("it hangs")
+
+
+def _have_fenced(node: Node, chance: random.Random, nursery: trio.Nursery) -> None:
+    """A fence program that says yes, after a while: requests are held until then."""
+    node.config = replace(node.config, fence="/fence")
+
+    async def answer() -> None:
+        asking = node.fencing
+        if asking.held:
+            await trio.sleep(chance.choice((0.0, 0.1, 3.0)))
+            asking.answer(True, "")
+
+    node.asks_fence = lambda wanted: nursery.start_soon(answer) if wanted else None
 
 
 async def _here(function: Callable[..., object], *arguments: object) -> object:

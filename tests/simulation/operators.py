@@ -170,6 +170,9 @@ class Operator:
         """hastctl role init, under load: it ends what it has begun."""
         with trio.move_on_after(300) as patience:
             try:
+                # What is held would get errors.
+                while node.primary is not None and node.fencing.held:  # noqa: ASYNC110
+                    await trio.sleep(0.1)
                 await node.stop()
             except HastError:
                 await node.crash()  # its disk fails; hastd takes the role away all the same

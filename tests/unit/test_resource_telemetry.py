@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from hastfs.details import LATENCY_BOUNDS
-from hastfs.resource.telemetry import RATE_WINDOW, Latency, Progress
+from hastfs.resource.telemetry import RATE_WINDOW, Latency, Progress, Sample
 
 MIB = 1 << 20
 
@@ -19,46 +19,35 @@ def filled(latency: Latency) -> dict[int | None, int]:
     return {bound: count for bound, count in zip((*LATENCY_BOUNDS, None), counts, strict=True) if count}
 
 
-def test_what_came_and_was_done_together_is_one_run() -> None:
-    latency, began, ended = Latency(), 1.0, 1.0001
-    for _ in range(16):
-        latency.add(began, ended)
-    assert latency.run == 16
-    assert (filled(latency), latency.number) == ({128: 16}, 16)
-
-
-def test_a_part_of_a_discard_is_no_entry() -> None:
-    latency = Latency()
-    latency.add(None, 1.0)
-    assert filled(latency) == {}
-
-
 def test_what_is_shorter_or_longer_than_all_bounds_is_counted() -> None:
     latency = Latency()
-    latency.add(0.0, 0.0)
-    latency.add(0.0, 3600.0)
+    latency.enter(0.0, 1)
+    latency.enter(3600.0, 1)
     assert filled(latency) == {16: 1, None: 1}
     assert latency.histogram().total == 3600.0
 
 
-def test_what_took_so_long_together_is_spread_evenly() -> None:
-    latency = Latency()
-    latency.spread(0.004, 4)
-    latency.spread(0.0, 0)
-    assert filled(latency) == {1024: 4}
-    assert latency.histogram().total == 0.004
+@given(st.lists(st.floats(0, 1000), max_size=50))
+def test_everything_is_in_the_bucket_of_its_bounds(taken: list[float]) -> None:
+    for took in taken:
+        latency = Latency()
+        latency.enter(took, 1)
+        (bound,) = filled(latency)
+        # A bucket goes up to its bound; what is counted is whole microseconds.
+        assert bound is None or int(took * 1e6) < bound
+        assert bound is not None or took * 1e6 >= LATENCY_BOUNDS[-1]
+        assert bound in (None, LATENCY_BOUNDS[0]) or int(took * 1e6) * 2 >= bound
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=200))
-def test_runs_count_what_single_entries_would(entries: list[tuple[int, int]]) -> None:
-    times = [number * 37e-6 for number in range(101)]
-    latency, single = Latency(), [Latency() for _ in entries]
-    for one, (began, took) in zip(single, entries, strict=True):
-        latency.add(times[began], times[began + took])
-        one.add(times[began], times[began + took])
-    apart, together = Latency().histogram(*single), latency.histogram()
-    assert together.counts == apart.counts
-    assert abs(together.total - apart.total) < 1e-9
+def test_one_request_stands_for_all_that_came_with_it() -> None:
+    times = iter((1.0, 1.0001, 1.001))
+    total, remote = Latency(), Latency()
+    sample = Sample(lambda: next(times))
+    sample.ended(total)
+    assert total.number == 0, "nobody knows yet how many they are"
+    sample.batch_over(16)
+    sample.ended(remote)
+    assert (filled(total), filled(remote)) == ({128: 16}, {1024: 16})
 
 
 async def test_the_rate_of_a_resync_is_of_the_last_seconds(autojump_clock: MockClock) -> None:
