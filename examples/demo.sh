@@ -2,7 +2,8 @@
 # One disk on two nodes, on this one machine: made, used, lost on one node, taken over, brought back, compared.
 #
 # Run it as root. It installs what is missing (see tools/setup.sh), says what it does and what came of it, ends with an
-# error if anything is not as it should be, and leaves nothing behind but the virtual environment.
+# error if anything is not as it should be, and leaves nothing behind but the virtual environment. HASTFS_BIN names the
+# folder of a hastd that is installed already; then it installs nothing.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -166,12 +167,12 @@ check_file_system() {
 
 prepare() {
     [ "$(id -u)" = 0 ] || fail "the demo has to be run as root: it mounts, and it makes devices"
-    "$top/tools/setup.sh"
-    bin=${HASTFS_VENV:-$top/.venv}/bin
+    bin=${HASTFS_BIN:-${HASTFS_VENV:-$top/.venv}/bin}
+    [ -n "${HASTFS_BIN:-}" ] || "$top/tools/setup.sh"
     ! device_in_use || fail "$device is there already: a resource named demo is in use on this machine"
     work=$(mktemp -d /tmp/hastfs-demo.XXXXXX)
     mkdir "$work/disk"
-    read -r "port[first]" "port[second]" < <("$bin/python" "$top/examples/free_ports.py" 2)
+    read -r "port[first]" "port[second]" < <(PATH=$bin:$PATH python3 "$top/examples/free_ports.py" 2)
 }
 
 two_nodes() {

@@ -128,6 +128,8 @@ class Details:
     dirty_map: tuple[int, ...] = ()
     """Only when asked for: so many equal parts of the disk from its begin to its end; per mille of each that is dirty
     (at least 1 if anything is)."""
+    held: bool = False
+    """Requests of applications wait until the other node is fenced (hast.conf(5), fence)."""
     answered: bool = True
     """Whether the worker said what it knows, if there is to be one; if not, all that it knows is missing here."""
 
@@ -168,6 +170,7 @@ def _cells(value: Any) -> tuple[int, ...]:
 _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "role": check_line,
     "answered": check_flag,
+    "held": check_flag,
     "connection": check_line,
     "disk": check_line,
     "peer_disk": check_line,

@@ -25,7 +25,7 @@ class Goal(Enum):
     DISCONNECTED = "disconnected"
     """There is no link to the other node: also with the role init, or without another node."""
     USABLE = "usable"
-    """Applications can use it: it is primary, and somebody serves it."""
+    """Applications can use it: it is primary, and a worker serves it and holds nothing back (hast.conf(5), fence)."""
 
     @classmethod
     def words(cls) -> tuple[str, ...]:
@@ -45,7 +45,8 @@ class Goal(Enum):
             case Goal.CONNECTED:
                 return facts.get("connection") == "connected"
             case Goal.DISCONNECTED:
-                return facts.get("connection") != "connected"
+                # A worker that says nothing may well be connected.
+                return facts.get("connection") != "connected" and facts.get("answered") is True
             case Goal.SYNCED | Goal.USABLE:
                 return facts.get(str(self.value)) is True
 

@@ -49,6 +49,8 @@ class FakeWorker(Worker):
         self.risk: Risk | None = None
         self.connected = True
         self.inherited = False
+        self.told: list[tuple[bool, str]] = []
+        """What came of fencing, in its turn."""
         self.configs: list[ResourceConfig] = []
         """What it was told after the start."""
         self._born = trio.current_time()
@@ -105,6 +107,9 @@ class FakeWorker(Worker):
 
     def log_as(self, settings: LogSettings) -> None:
         self._log.append(f"log {self.pid} {settings.form.value} {settings.level.value}")
+
+    def fenced(self, *, go_on: bool, reason: str = "") -> None:
+        self.told.append((go_on, reason))
 
     def kill(self) -> None:
         self._log.append(f"kill {self.pid}")

@@ -26,7 +26,7 @@ trap 'rm -f "$second"' EXIT
     exit "$failed"
 } >"$second" 2>&1 &
 failed=0
-pytest --durations=20 tests/kernel || failed=$?
+pytest --durations=20 tests/kernel tests/ha || failed=$?
 wait $! || failed=$?
 cat "$second"
 exit "$failed"

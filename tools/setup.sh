@@ -56,10 +56,14 @@ missing_packages() {
             # PROGRAM:PACKAGE, whatever the tests run beside our own
             local tool
             for tool in fio:fio ip:iproute2 tc:iproute2 nft:nftables \
+                systemd-analyze:systemd \
                 tmux:tmux zsh:zsh fish:fish \
                 prometheus:prometheus promtool:prometheus \
                 pg_createcluster:postgresql runc:runc /bin/busybox:busybox-static \
-                qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin; do
+                qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin \
+                keepalived:keepalived ucarp:ucarp corosync:corosync pacemakerd:pacemaker \
+                crm_mon:pacemaker-cli-utils ocf-tester:resource-agents xmllint:libxml2-utils \
+                fuser:psmisc modprobe:kmod shellcheck:shellcheck; do
                 command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
             done
             ;;

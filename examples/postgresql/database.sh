@@ -21,12 +21,8 @@ fail() { printf 'database: %s\n' "$*" >&2; exit 1; }
 runs() { [ -d "$mountpoint/postgresql" ] && pg_ctlcluster "$version" "$cluster" status >/dev/null; }
 
 start() {
-    hastctl role primary "$resource"
-    local deadline=$((SECONDS + 30)) code=0
-    until [ -b "$device" ]; do
-        [ "$SECONDS" -lt "$deadline" ] || fail "$device did not appear"
-        sleep 0.1
-    done
+    local code=0
+    hastctl role --wait primary "$resource"
     if ! mountpoint -q "$mountpoint"; then
         e2fsck -p "$device" || code=$? # 1: it has mended something
         [ "$code" -le 1 ] || fail "e2fsck -p $device ended with $code: look at it before you go on"

@@ -16,7 +16,7 @@ from hastfs.cli.options import COMMANDS, Names
 from hastfs.config.schema import DEFAULT_PATH
 from hastfs.model import Role
 
-_FIRST: Final = {
+FIRST: Final = {
     "role": tuple(role.word for role in Role),
     "log-level": ("debug", "info", "warning", "error"),
     "completion": ("bash", "zsh", "fish"),
@@ -41,7 +41,7 @@ def bash() -> str:
         if option.metavar
     )
     flags = "\n".join(
-        f"        {name}) flags='{_flags(texts.options(name))}' first='{' '.join(_FIRST.get(name, ()))}'"
+        f"        {name}) flags='{_flags(texts.options(name))}' first='{' '.join(FIRST.get(name, ()))}'"
         f" all='{_all(name)}' names={'yes' if _names(name) else ''} either={'yes' if name in _OPTIONAL else ''} ;;"
         for name in COMMANDS
     )
@@ -195,7 +195,7 @@ def fish() -> str:
     for name in COMMANDS:
         this = f"__hastctl_is {name}"
         lines += [f"complete -c hastctl -n '{this}' {_fish_option(option)}" for option in texts.options(name)]
-        first = " ".join(_FIRST.get(name, ()))
+        first = " ".join(FIRST.get(name, ()))
         if first:
             lines.append(f"complete -c hastctl -n '{this}; and not __fish_seen_subcommand_from {first}' -a '{first}'")
         after = f"{this}; and __fish_seen_subcommand_from {first}" if first and name not in _OPTIONAL else this
@@ -238,7 +238,7 @@ def _bash_value(option: Option) -> str:
 def _zsh_arguments(name: str) -> str:
     arguments = [_zsh_option(option) for option in texts.options(name)]
     resources = "_hastctl_all_resources" if _all(name) else "_hastctl_resources"
-    words = " ".join(_FIRST.get(name, ()))
+    words = " ".join(FIRST.get(name, ()))
     if name in _OPTIONAL:
         arguments.append(_quoted(f"1:{name}:{{ compadd {words}; {resources} }}"))
     elif words:

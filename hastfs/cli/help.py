@@ -122,7 +122,7 @@ PAGES: Final = {
         "compare this node and the other, and say what would not work",
         (
             "Configuration, components, sizes, addresses, reachability, versions, clocks, roles: a line for each "
-            "check, with `ok`, `warning` or `problem`. Changes nothing.",
+            "check, with `ok`, `warning` or `problem` (exit status 78 if there is one). Changes nothing.",
         ),
         (("all resources, before the first start", "hastctl check"), ("for a program", "hastctl check --json shared")),
     ),
@@ -196,6 +196,14 @@ PAGES: Final = {
 }
 """hastctl's, by command."""
 
+EXAMPLES: Final = (
+    ("a file of 10 GB as component of `shared`, on each of the two nodes", "hastctl create -m 10G shared"),
+    ("keep the copy on this node", "hastctl role secondary shared"),
+    ("serve the disk on this node", "hastctl role --wait primary shared"),
+    ("see how everything is, and what would help", "hastctl status"),
+)
+"""hastctl's own."""
+
 HASTD_PAGE: Final = Page(
     "the daemon of HastFS: one disk on two nodes",
     (
@@ -221,6 +229,7 @@ _OPTIONS: Final = (
     Option("--timeout", "give up after so many seconds (exit status 75)", "seconds"),
 )
 _OF_COMMANDS: Final = {
+    "check": (Option("--timeout", "how long the other node has to answer (default 5)", "seconds"),),
     "create": (
         Option("-f", "even over a file system or another resource"),
         Option("-e", "size of an extent, what one bit of the map stands for (default 2M)", "extentsize"),
@@ -268,9 +277,7 @@ def hastctl_text() -> str:
     lines += ["Commands:", *(line for name in COMMANDS for line in _row(name, PAGES[name].summary, width)), ""]
     lines += [*_wrapped("`hastctl COMMAND --help` explains a command. A resource is named as in hast.conf."), ""]
     lines += _options([_CONFIG, *(one for one in _OPTIONS if one.flag in ("-d", "-h", "--help"))])
-    lines += _examples(
-        [PAGES[name].examples[0] for name in ("create", "role", "status", "monitor") if name in COMMANDS]
-    )
+    lines += _examples(EXAMPLES)
     lines += ["", *_wrapped("Exit status: 0 if all went well, otherwise one of sysexits(3): see hastctl(8).")]
     return "\n".join(lines)
 

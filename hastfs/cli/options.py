@@ -81,6 +81,12 @@ COMMANDS: Final = {
         Names.SOME,
     ),
     "attach": CommandLine("dc:", (), ("[-d] [-c config] all | name ...",), Names.SOME),
+    "check": CommandLine(
+        "dc:",
+        ("json", "timeout=", "no-color"),
+        ("[-d] [-c config] [--json] [--no-color]", "[--timeout seconds] [all | name ...]"),
+        Names.DEFAULT_ALL,
+    ),
     "log-level": CommandLine(
         "dc:", (), ("[-d] [-c config]", "[debug | info | warning | error] [all | name ...]"), Names.DEFAULT_ALL
     ),

@@ -106,6 +106,8 @@ def _status(resource: ResourceStatus, details: Details) -> Plain:
     return {
         "role": details.role,
         "status": resource.status,
+        "answered": details.answered,
+        "held": details.held,
         "connection": details.connection,
         "disk": details.disk,
         "peer_disk": details.peer_disk,

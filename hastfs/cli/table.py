@@ -13,7 +13,7 @@ from rich.text import Text
 
 from hastfs.cli import words
 from hastfs.details import Details, Sync
-from hastfs.protocol.control import ResourceStatus
+from hastfs.protocol.control import ERROR_NO_RESOURCE, ResourceStatus
 
 GOOD: Final = "green"
 BUSY: Final = "yellow"
@@ -37,6 +37,7 @@ _STYLES: Final = {
     "unknown": QUIET,
     "init": QUIET,
 }
+_ERRORS: Final = {ERROR_NO_RESOURCE: "hastd has no resource of this name."}
 _BAR: Final = (10, 40)
 """Characters: the shortest and the longest progress bar."""
 
@@ -92,7 +93,7 @@ def remarks(one: Look, *, width: int, ascii_only: bool = False) -> Iterator[Text
         yield from progress(one.details.sync, width=width, ascii_only=ascii_only)
     problem = one.details.problem
     if one.status.error:
-        problem = one.status.errmsg or f"hastd answers with error {one.status.error}."
+        problem = one.status.errmsg or _ERRORS.get(one.status.error, f"hastd answers with error {one.status.error}.")
     for number, part in enumerate(_wrap(printable(problem).split(), " ", width - 4)):
         yield Text("  ! " if number == 0 else "    ", BAD).append(part, severity(one))
     if one.details.remedy:
@@ -102,7 +103,7 @@ def remarks(one: Look, *, width: int, ascii_only: bool = False) -> Iterator[Text
 def progress(sync: Sync, *, width: int, ascii_only: bool = False) -> Iterator[Text]:
     """`Resync to peer ━━━━━━╌╌╌╌ 63.1 %  98 MiB/s  1.2 GiB left  12 s to go`; without room for a bar in words alone."""
     way = {"to-peer": "to", "from-peer": "from"}.get(sync.direction, "with")
-    done = sync.total - sync.left
+    done = max(sync.total - sync.left, 0)
     facts = [words.percent(done, sync.total), words.rate(sync.rate), f"{words.size(sync.left)} left"]
     if sync.eta is not None:
         facts.append(f"{words.span(sync.eta)} to go")

@@ -15,6 +15,7 @@ _SIZES: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 _DAY: Final = 24 * _HOUR
+_LONGEST: Final = 100 * _DAY
 _NOW: Final = 2.0
 """Seconds; what was asked for a moment ago is now."""
 
@@ -41,7 +42,9 @@ def number(count: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """Two units at most, rounded down: `12 s`, `3 min`, `2 h 5 min`, `4 d 1 h`."""
+    """Two units at most, rounded down: `12 s`, `3 min`, `2 h 5 min`, `4 d 1 h`, `over 100 d`."""
+    if seconds > _LONGEST:
+        return f"over {_LONGEST // _DAY} d"
     whole = int(seconds)
     if whole < _MINUTE:
         return f"{whole} s"

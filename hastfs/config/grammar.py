@@ -23,13 +23,14 @@ node: ON STRING _OPEN daemon* _CLOSE
 resource: RESOURCE STRING _OPEN (transfer | metaflush | device | component | resource_node)* _CLOSE
 resource_node: ON STRING _OPEN (component | metaflush | device | peer)* _CLOSE  -> node
 
-daemon: (CONTROL | PIDFILE | LISTEN | METRICS | MOUNTDIR) STRING  -> statement
+daemon: (CONTROL | PIDFILE | LISTEN | METRICS | MOUNTDIR | STATEDIR) STRING  -> statement
     | LOGFORMAT (CLASSIC | LOGFMT | JSON)  -> statement
 transfer: REPLICATION (FULLSYNC | MEMSYNC | ASYNC)  -> statement
     | CHECKSUM (NONE | CRC32 | SHA256)  -> statement
     | COMPRESSION (NONE | HOLE | LZF)  -> statement
     | TIMEOUT NUMBER  -> statement
-    | EXEC STRING  -> statement
+    | (EXEC | FENCE) STRING  -> statement
+    | AUTOROLE (ON | OFF)  -> statement
 metaflush: METAFLUSH (ON | OFF)  -> statement
 device: DEVICE (ON | OFF)  -> statement
 component: (NAME | LOCAL) STRING  -> statement

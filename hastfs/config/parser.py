@@ -40,6 +40,7 @@ def parse(text: str, path: str, node_names: Sequence[str]) -> Config:
         mountdir=daemon.value("mountdir", values.read_path, schema.DEFAULT_MOUNTDIR),
         resources=_resources(source, document.resources, common),
         logformat=daemon.value("logformat", LogFormat, LogFormat.CLASSIC),
+        statedir=daemon.value("statedir", values.read_path, schema.DEFAULT_STATEDIR),
         warnings=tuple(source.warnings),  # the last argument: complete when everything has been read
     )
 
@@ -82,9 +83,9 @@ class _Chain:
         word = self.word(keyword)
         return default if word is None else self.source.convert(word, reader)
 
-    def flag(self, keyword: str) -> bool:
-        """`on` or `off`; every one of them defaults to on."""
-        return self.value(keyword, lambda text: text == "on", True)
+    def flag(self, keyword: str, *, default: bool = True) -> bool:
+        """`on` or `off`."""
+        return self.value(keyword, lambda text: text == "on", default)
 
 
 def _settings(source: _Source, statements: Iterable[Statement]) -> Settings:
@@ -179,6 +180,8 @@ def _resource(source: _Source, section: ResourceSection, common: Settings) -> Re
         exec=chain.value("exec", values.read_path, None),
         metaflush=chain.flag("metaflush"),
         device=chain.flag("device"),
+        fence=chain.value("fence", values.read_path, None),
+        autorole=chain.flag("autorole", default=False),
     )
 
 

@@ -16,8 +16,12 @@ DEFAULT_MOUNTDIR = "/run/hast"
 DEFAULT_REPLICATION = Replication.MEMSYNC
 DEFAULT_CHECKSUM = Checksum.NONE
 DEFAULT_COMPRESSION = Compression.HOLE
+DEFAULT_STATEDIR = "/var/lib/hast"
 DEFAULT_TIMEOUT = 20
 """Seconds."""
+
+FENCE_WITHIN = 60
+"""Seconds that a fence program has; one that takes longer is killed, and has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,10 @@ class ResourceConfig:
     metaflush: bool
     device: bool
     """Whether a primary also gets a loop device and /dev/hast/PROVIDER."""
+    fence: str | None = None
+    """Absolute path of the program that makes sure that the other node is not in the way of one that goes on alone."""
+    autorole: bool = False
+    """Whether hastd gives it the role that it had when hastd ended."""
 
     def as_plain(self) -> dict[str, Any]:
         """In values that JSON has."""
@@ -86,6 +94,8 @@ class Config:
     """Where Prometheus gets its metrics; None: nowhere."""
     warnings: tuple[str, ...] = ()
     """`PATH:LINE: ...`: what may be a mistake. hastd logs it, hastctl does not say it with every command."""
+    statedir: str = DEFAULT_STATEDIR
+    """Where hastd keeps what it has to know at its next start."""
 
     def resource(self, name: str) -> ResourceConfig:
         """Raises DataError for a name the file does not have."""

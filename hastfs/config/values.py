@@ -76,8 +76,10 @@ CHECKED_EVERYWHERE: dict[str, Callable[[str], object]] = {
     "listen": read_listen,
     "metrics": read_metrics,
     "mountdir": read_path,
+    "statedir": read_path,
     "timeout": read_timeout,
     "exec": read_path,
+    "fence": read_path,
     "remote": read_remote,
     "source": read_source,
 }

@@ -4,13 +4,19 @@ What happens to one resource is told in the order in which it happened: each pro
 not for long, because news that are late are of no use. Resources do not wait for one another. A program that fails is
 logged as an error; one that takes long is reported every minute and left alone: only whoever wrote it knows whether it
 may be killed.
+
+Programs that are asked something (`fence`) are waited for, by whoever asks, and killed with all that they started if
+they take too long.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
 from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -58,6 +64,7 @@ class Hooks:
 
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
+        self._asked: list[str] = []  # the resources whose programs are asked something now
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._idle.set()
@@ -77,6 +84,21 @@ class Hooks:
             self._idle = trio.Event()
         self._wake.set()
 
+    async def ask(
+        self, path: str, words: Sequence[str], environment: Mapping[str, str], *, within: float
+    ) -> int | None:
+        """The exit code of the program at `path`, called with `words` (EVENT RESOURCE [ARGS]) and `environment` beside
+        our own. None, and the log says why, if it has none within so many seconds; it does not run any more then.
+        """
+        self._asked.append(words[1])
+        if self._idle.is_set():
+            self._idle = trio.Event()
+        try:
+            return await _ask(_Call(path, tuple(words)), environment, within)
+        finally:
+            self._asked.remove(words[1])
+            self._settle()
+
     async def run(self) -> None:
         """Runs until cancelled; programs that are running then are ended."""
         busy: set[str] = set()
@@ -91,7 +113,7 @@ class Hooks:
     @property
     def busy(self) -> list[str]:
         """The resources whose programs are running, or about to."""
-        return sorted(self._queues)
+        return sorted({*self._queues, *self._asked})
 
     async def finished(self) -> None:
         """Waits until everything that was fired has run."""
@@ -105,7 +127,10 @@ class Hooks:
                 await self._tell(queue, nursery)
         del self._queues[resource]
         busy.discard(resource)
-        if not self._queues:
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self.busy:
             self._idle.set()
 
     async def _tell(self, queue: _Queue, nursery: trio.Nursery) -> None:
@@ -149,6 +174,32 @@ async def _run(call: _Call) -> None:
         if process.returncode is None:
             process.kill()
     _report_end(process, call)
+
+
+async def _ask(call: _Call, environment: Mapping[str, str], within: float) -> int | None:
+    try:
+        process = await trio.lowlevel.open_process(
+            [call.path, *call.words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, **environment},
+        )
+    except OSError as error:
+        log.error("Hook cannot be run (cmd=[%s]): %s.", call, error.strerror)
+        return None
+    try:
+        with trio.move_on_after(within):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)  # a group of its own: it and all that it started
+            with trio.CancelScope(shield=True):
+                await process.wait()
+            log.error("Hook killed: it took longer than %g s, or is not needed any more (cmd=[%s]).", within, call)
+    code = process.returncode
+    return code if code is not None and code >= 0 else None
 
 
 async def _wait(process: trio.Process, call: _Call) -> None:

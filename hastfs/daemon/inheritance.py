@@ -72,6 +72,8 @@ class InheritedResource:
     """Of a primary whose component failed: the metadata that it needs to go on without, in hexadecimal digits."""
     risk: Risk | None = None
     """Of a primary: what its worker said last of what only the other node's cache may have."""
+    fenced: bool = False
+    """Of a primary: it was allowed to be without the other node."""
 
 
 @dataclass(frozen=True, slots=True)

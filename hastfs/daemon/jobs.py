@@ -48,6 +48,8 @@ class PrimaryJob:
     """The component is to be used again nevertheless."""
     risk: Risk | None = None
     """What it said last of what only the other node's cache may have; None if there was none before."""
+    fenced: bool = False
+    """It was allowed to be without the other node (hast.conf(5), fence)."""
 
     @property
     def role(self) -> Role:

@@ -19,13 +19,14 @@ import trio
 
 from hastfs.address import Address
 from hastfs.config.schema import ResourceConfig
-from hastfs.daemon import messages
+from hastfs.daemon import answering, messages
 from hastfs.daemon.accepting import Accepting
 from hastfs.errors import HastError, ProtocolError, one_line, plain
 from hastfs.model import Role
 from hastfs.protocol import handshake
 from hastfs.protocol.frame import MAX_NV, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Welcome
+from hastfs.protocol.probe import Probe
 
 log = logging.getLogger(__name__)
 
@@ -130,12 +131,15 @@ class Listener:
             if not await _is_one_of(peer, {resource.config.remote for resource in self._resources.values()}):
                 raise ProtocolError("it is not the remote address of any resource.")
             frame = await messages.receive_only(sock, MAX_NV)
-            message = handshake.decode_opening(frame)
+            message = Probe.decode(frame) or handshake.decode_opening(frame)
             remote = await self._remote(message.resource, peer)
         if opening.cancelled_caught:
             raise ProtocolError(f"it said nothing for {OPENING_WITHIN:g} s.")
         version = message.version if isinstance(message, Hello) else frame.version
         try:
+            if isinstance(message, Probe):
+                await self._answer(sock, message, remote)
+                return
             resource = self._find(message, remote)
             if isinstance(message, Hello):
                 await self._open(sock, resource, message, remote)
@@ -151,17 +155,28 @@ class Listener:
         remote = None if resource is None else resource.config.remote
         return remote if await _is_one_of(peer, {remote}) else None
 
+    async def _answer(self, sock: trio.socket.SocketType, probe: Probe, remote: Address | None) -> None:
+        """To a check, whatever the role is; nothing else changes by it."""
+        resource = self._known(probe.resource, remote)
+        answer = await answering.answer(resource.config, resource.role)
+        await messages.send(sock, answer.encode(), OPENING_WITHIN)
+
     def _find(self, message: Hello | Joining, remote: Address | None) -> Acceptor:
-        """The resource, if it takes a primary from `remote`: it may have been configured anew since that was found."""
+        """The resource, if it takes a primary from `remote`."""
         name = message.resource
+        resource = self._known(name, remote)
+        if resource.role is not Role.SECONDARY:
+            reason = f"we act as {resource.role.word} for resource {name} and not as secondary."
+            raise _Refused(handshake.acts_as(resource.role), reason, wait=resource.role is Role.PRIMARY)
+        return resource
+
+    def _known(self, name: str, remote: Address | None) -> Acceptor:
+        """The resource, if `remote` is its other node: it may have been configured anew since that was found."""
         resource = self._resources.get(name)
         if resource is None:
             raise _Refused(handshake.NOT_CONFIGURED, f"resource {name} is not configured here.")
         if remote is None or remote != resource.config.remote:
             raise _Refused(handshake.NO_ACCESS, f"it is not the remote address of resource {name}.")
-        if resource.role is not Role.SECONDARY:
-            reason = f"we act as {resource.role.word} for resource {name} and not as secondary."
-            raise _Refused(handshake.acts_as(resource.role), reason, wait=resource.role is Role.PRIMARY)
         return resource
 
     async def _open(

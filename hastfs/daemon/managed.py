@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import trio
 
-from hastfs.config.schema import ResourceConfig
+from hastfs.config.schema import FENCE_WITHIN, ResourceConfig
 from hastfs.daemon.diagnosis import diagnosed, unanswered
 from hastfs.daemon.export import Export
 from hastfs.daemon.hooks import Hooks
@@ -57,8 +57,10 @@ class ManagedResource:
         """Held by whoever changes the role or the configuration."""
         self.config = config
         self.role = Role.INIT
+        self.wanted: Role | None = None
+        """The role that somebody gave it, whatever became of it since; None: nobody did since hastd was started."""
         self._log = ResourceLog(logging.getLogger(__name__), config.name, lambda: self.role)
-        self._around = Surroundings(config, launcher, logs, self._notify, self._log)
+        self._around = Surroundings(config, launcher, logs, self._notify, self._log, hooks)
         self._hooks = hooks
         self._make_export = make_export
         self._tell = tell
@@ -83,13 +85,22 @@ class ManagedResource:
         self._ended = True
         self._nursery.cancel_scope.cancel()
 
-    async def set_role(self, role: Role, *, force: bool) -> Role:
+    async def set_role(
+        self, role: Role, *, force: bool, wanted: bool = True, unless: Callable[[], bool] = lambda: False
+    ) -> Role:
         """Returns the role before. Raises HastError: BusyError with the role unchanged if the image is in use, and
         otherwise if the new role cannot be had: then a secondary stays one, and a primary is `init`. `force`: take
-        and leave the role nevertheless.
+        and leave the role nevertheless; one that is primary already goes on without the other node.
+
+        `wanted`: it is the role that this resource is to have again after a restart of hastd (autorole). `unless`:
+        nothing is done if this is true when nobody else changes the role any more.
         """
         async with self.changing:
             before = self.role
+            if unless():
+                return before
+            if role is before is Role.PRIMARY and force and self._primary is not None:
+                self._primary.go_on()
             if role is not before:
                 if self._ended:
                     raise DataError(f"Resource {self.config.name} is not configured any more.")
@@ -105,6 +116,8 @@ class ManagedResource:
                     raise
                 finally:
                     self._become(reached)
+            if wanted:
+                self.wanted = role
         return before
 
     async def attach(self) -> None:
@@ -165,20 +178,21 @@ class ManagedResource:
 
     def bequeath(self) -> InheritedResource | None:
         """What there is to go on with; None if it has the role init."""
-        image, worker, in_order, detached, risk = None, None, False, None, None
+        image, worker, in_order, detached, risk, fenced = None, None, False, None, None, False
         if self._primary is not None:
             image, worker, in_order, detached, risk = self._primary.bequeath()
+            fenced = self._primary.fenced
         elif self._secondary is not None:
             worker = self._secondary.bequeath()
         else:
             return None
         config = self.config
         names = config.name, self.role.word, config.provider, config.local, config.device
-        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached, risk)
+        return InheritedResource(*names, self._split_brain, image, worker, in_order, detached, risk, fenced)
 
     def inherit(self, left: InheritedResource) -> None:
         """Has the role at once, and the worker of before until `renew`. Nothing of that is told to hooks."""
-        self.role = Role.from_word(left.role)
+        self.role = self.wanted = Role.from_word(left.role)
         self._split_brain = left.split_brain
         if self.role is Role.PRIMARY:
             self._primary = PrimaryRole(self._around, self._make_export(self.config))
@@ -225,7 +239,7 @@ class ManagedResource:
 
     async def _start_primary(self, force: bool) -> PrimaryRole:
         role = PrimaryRole(self._around, self._make_export(self.config))
-        within = self.config.timeout + _START_MARGIN
+        within = self.config.timeout + _START_MARGIN + (FENCE_WITHIN if self.config.fence else 0)
         try:
             with trio.fail_after(within):
                 await self._nursery.start(partial(self._be_primary, role, force=force))
@@ -318,11 +332,14 @@ class ManagedResource:
                 known = replace(known, answered=False, problem="The worker has ended; another one is being started.")
         else:
             try:
-                known = self._completed((await worker.status(cells)).details)
+                told = await worker.status(cells)
+                known = replace(self._completed(told.details), held=told.status == "held")
             except SystemFailure:
                 if not worker.ended.is_set():
                     return unanswered(self._counted(known), worker.pid)
-        return diagnosed(self._counted(known), self.config.name)
+        found = diagnosed(self._counted(known), self.config.name)
+        problem, remedy = ("", "") if self._primary is None else self._primary.trouble
+        return replace(found, problem=problem, remedy=remedy) if problem else found
 
     def _completed(self, told: Details) -> Details:
         """What a worker told, with what only we know. Until it has begun to serve, it knows nothing."""

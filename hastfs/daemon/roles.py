@@ -17,6 +17,8 @@ import trio
 
 from hastfs.config.schema import ResourceConfig
 from hastfs.daemon.export import Export
+from hastfs.daemon.fencing import Fencer
+from hastfs.daemon.hooks import Hooks
 from hastfs.daemon.inheritance import InheritedImage, InheritedResource, InheritedWorker
 from hastfs.daemon.jobs import PassedFd, PrimaryJob, SecondaryJob
 from hastfs.daemon.launcher import Launcher
@@ -39,6 +41,7 @@ SERVED_WELL = 1.0
 _MOMENT = 0.5  # Seconds; who uses a disk for less than that is in nobody's way: udev and losetup(8) only look at it.
 _LOOK_EVERY = 0.05
 _SLOWEST_RESTART = 2.0  # Seconds; the first one comes at once, since applications wait for it.
+_LOOK_AT_WORKER = 10.0  # Seconds; one that does not answer twice in a row hangs.
 _STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's worker to end in order.
 _SECONDARY_STOPS_WITHIN = 5.0  # Seconds.
 
@@ -53,6 +56,7 @@ class Surroundings:
     logs: LogSettings
     notify: Notify
     log: ResourceLog
+    hooks: Hooks
     restarts: int = 0
     """Workers that died in the middle of their work, whatever the role."""
 
@@ -76,6 +80,9 @@ class PrimaryRole:
         self._risk: Risk | None = None  # what a worker left that said something of it
         self._attaching = False  # The next worker is to use the component again.
         self._not_attached = ""  # why that could not be
+        self._fencer = Fencer(lambda: around.config, around.hooks, around.log)
+        self._fencer.tell = self._tell_fenced
+        self._watching = trio.CancelScope()
 
     def inherit(self, left: InheritedResource) -> None:
         """This process has the role already, under another program; `run` goes on with what that left."""
@@ -84,8 +91,35 @@ class PrimaryRole:
         self._in_order = left.in_order
         self._risk = left.risk
         self._detached = None if left.detached is None else bytes.fromhex(left.detached)
-        self.worker = None if left.worker is None else Worker.inherit(left.worker, self._around.notify)
+        self.worker = None if left.worker is None else Worker.inherit(left.worker, self._happened)
+        self._fencer.granted, self._fencer.starting = left.fenced, False
+        if self.worker is not None:
+            self.worker.wants_fence = self._fencer.want
         self.usable = True
+
+    @property
+    def trouble(self) -> tuple[str, str]:
+        """Why applications wait for the other node to be fenced, and the command that helps; empty if they do not."""
+        return self._fencer.trouble
+
+    @property
+    def fenced(self) -> bool:
+        """It was allowed to be without the other node."""
+        return self._fencer.granted
+
+    def go_on(self) -> None:
+        """Also without the other node, whatever the fence program says. Nothing is done while there is a link."""
+        if self._around.config.fence is not None and self.worker is not None and not self.worker.connected:
+            self._fencer.allow()
+
+    def _tell_fenced(self, go_on: bool, reason: str) -> None:
+        if self.worker is not None:
+            self.worker.fenced(go_on=go_on, reason=reason)
+
+    def _happened(self, event: Event) -> None:
+        if event is Event.CONNECT:
+            self._fencer.linked()
+        self._around.notify(event)
 
     def bequeath(self) -> tuple[InheritedImage, InheritedWorker | None, bool, str | None, Risk]:
         """The image, the worker, whether nobody waits for the answer of one before, what a worker left that has no
@@ -121,12 +155,14 @@ class PrimaryRole:
         try:
             async with trio.open_nursery() as nursery:
                 try:
+                    await nursery.start(self._aside)
                     if not self.usable:
                         await self._begin(nursery, force)
                     elif self.worker is not None:
                         nursery.start_soon(self.worker.run)
                     task_status.started()
                     await self._keep(nursery)
+                    self._watching.cancel()
                 except HastError as error:
                     failure = error
                     nursery.cancel_scope.cancel()
@@ -137,10 +173,40 @@ class PrimaryRole:
         if failure is not None:
             raise failure
 
+    async def _aside(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """What goes on beside the workers, as long as they come and go."""
+        with self._watching:
+            task_status.started()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._fencer.run)
+                nursery.start_soon(self._look_after_worker)
+
+    async def _look_after_worker(self) -> None:
+        """One that hangs is told of, and left alone: nobody knows whether it would have answered in the end."""
+        silent: Worker | None = None  # that has not answered, and whether that was said
+        said = False
+        while True:
+            await trio.sleep(_LOOK_AT_WORKER)
+            worker = self.worker
+            try:
+                if worker is not None and self.usable:
+                    await worker.status()
+            except SystemFailure as error:
+                if worker is not silent or worker is None or worker.ended.is_set():
+                    silent, said = worker, False
+                elif not said:
+                    self._around.log.error("%s It hangs, and applications with it: `kill -9 %d`?", error, worker.pid)
+                    said = True
+            else:
+                if said and worker is silent:
+                    self._around.log.info("The worker answers again.")
+                silent, said = None, False
+
     async def _begin(self, nursery: trio.Nursery, force: bool) -> None:
         await self._export.mount()
         self.worker = worker = await self._start_worker(nursery, force=force, taking_over=False)
         await worker.wait_ready()
+        self._fencer.starting = False
         # Attaching reads the image: without a worker it would wait for ever.
         await first(self._export.attach, worker.ended.wait)
         if worker.ended.is_set():
@@ -163,9 +229,11 @@ class PrimaryRole:
                 self._detached,
                 self._attaching,
                 self._risk_left() if taking_over else None,
+                self._fencer.granted,
             )
 
-        worker = await around.launcher.launch(job, around.notify)
+        worker = await around.launcher.launch(job, self._happened)
+        worker.wants_fence = self._fencer.want
         nursery.start_soon(worker.run)
         return worker
 

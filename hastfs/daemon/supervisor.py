@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from hastfs.config.schema import Config
+from hastfs.daemon.autorole import AutoRole
 from hastfs.daemon.controlserver import ControlServer
 from hastfs.daemon.doors import Doors
 from hastfs.daemon.hooks import Hooks
@@ -21,6 +23,7 @@ from hastfs.daemon.listener import Listener
 from hastfs.daemon.logs import LogSettings
 from hastfs.daemon.managed import ManagedResource
 from hastfs.daemon.newsroom import Newsroom
+from hastfs.daemon.notify import Notifier
 from hastfs.daemon.program import Program
 from hastfs.daemon.reloader import Reloader
 from hastfs.daemon.resources import Resources, at_once
@@ -68,6 +71,8 @@ class Supervisor:
         self._upgrader = Upgrader(program, self._resources, doors, self._control, self._reloader)
         self._metrics: Endpoint | None = None
         self._serving: trio.Nursery
+        self._autorole = AutoRole(self._resources, lambda: self._resources.config)
+        self._notifier = Notifier(os.environ)
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.
@@ -76,6 +81,7 @@ class Supervisor:
         """Runs until a signal or `end`; calls `serving` when everything can be reached. Closes the doors' sockets."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hooks.run)
+            nursery.start_soon(self._notifier.run, self._summary)
             await nursery.start(self._obey_signals)
             async with trio.open_nursery() as resources:
                 await resources.start(self._resources.run)
@@ -90,8 +96,11 @@ class Supervisor:
                     doors.start_soon(self._reload_on_hangup)
                     if self._left is not None:
                         doors.start_soon(Heir(self._left, self._resources).run)
+                    doors.start_soon(self._autorole.run)
                     serving()
+                    self._notifier.ready()
                     await self._ending.wait()
+                    self._notifier.stopping()
                     await self._control.dismiss("stop")
                     doors.cancel_scope.cancel()
                 await self._leave_all(force=True)
@@ -141,10 +150,19 @@ class Supervisor:
     async def _reload(self, *, force: bool) -> None:
         if self._stopping:
             raise BusyError("hastd is stopping.")
+        self._notifier.reloading()
         try:
             await self._reloader.reload(force=force)
+            await self._autorole.remember()
         finally:
+            self._notifier.ready()
             self._newsroom.configured()
+
+    def _summary(self) -> str:
+        """For `systemctl status`."""
+        roles = [resource.role for resource in self._resources.values()]
+        counts = (f"{roles.count(role)} {role.word}" for role in (Role.PRIMARY, Role.SECONDARY, Role.INIT))
+        return f"Resources: {', '.join(counts)}."
 
     async def upgrade(self, client: int) -> Reply:
         """Goes on as the program that is installed now, which answers over the descriptor `client`. HastError if it
@@ -162,6 +180,8 @@ class Supervisor:
         if self._stopping:
             raise BusyError("hastd is stopping.")
 
+        self._autorole.decided(self._names(request.resources))
+
         async def change(resource: ManagedResource) -> ResourceStatus:
             try:
                 before = await resource.set_role(role, force=request.force)
@@ -169,7 +189,9 @@ class Supervisor:
                 return ResourceStatus(resource.config.name, error.exit_code, str(error), role=resource.role.word)
             return ResourceStatus(resource.config.name, role=before.word)
 
-        return await self._for_each(request.resources, change)
+        reply = await self._for_each(request.resources, change)
+        await self._autorole.remember()
+        return reply
 
     async def attach(self, request: Request) -> Reply:
         """The components of all resources that are asked for, at the same time."""
@@ -235,7 +257,7 @@ class Supervisor:
 
         async def leave(resource: ManagedResource) -> None:
             try:
-                await resource.set_role(Role.INIT, force=force)
+                await resource.set_role(Role.INIT, force=force, wanted=False)
             except HastError as error:
                 log.error("%s", error)
                 errors.append(error)
@@ -244,9 +266,13 @@ class Supervisor:
         if errors and not force:
             raise errors[0]
 
+    def _names(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Without the word that stands for all."""
+        return tuple(self._resources) if tuple(names) == (ALL,) else tuple(names)
+
     async def _for_each(self, names: Sequence[str], do: _Do) -> Reply:
         """One answer per name, in order; a name that is not configured has error 1."""
-        wanted = tuple(self._resources) if tuple(names) == (ALL,) else tuple(names)
+        wanted = self._names(names)
         answers: dict[str, ResourceStatus] = {}
 
         async def answer(name: str) -> None:

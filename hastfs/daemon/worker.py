@@ -32,6 +32,7 @@ from hastfs.daemon.workerlink import (
     Configured,
     Detached,
     Failed,
+    Fenced,
     HandedOver,
     HandOver,
     Happened,
@@ -40,6 +41,7 @@ from hastfs.daemon.workerlink import (
     Ready,
     StatusAnswer,
     Stop,
+    WantFenced,
 )
 from hastfs.details import MAX_CELLS
 from hastfs.errors import HastError
@@ -47,6 +49,7 @@ from hastfs.frontend import session
 from hastfs.ondisk.metadata import Metadata, decode_copy, encode
 from hastfs.resource import primary, secondary
 from hastfs.resource.events import Event
+from hastfs.resource.fencing import Fencing
 from hastfs.resource.provision import Opened, attach_component, open_component, without_component
 from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
@@ -117,6 +120,7 @@ class _Engine:
         """The image is to be left to another worker."""
         self.status: Callable[[int], Status] = lambda cells: Status("", 0, 0, 0)
         """With so many cells of the map of what is dirty."""
+        self.fencing = Fencing()
         self._at_work: primary.Primary | secondary.Secondary | None = None
         self._config: ResourceConfig | None = None  # a newer one than it was started with
 
@@ -158,6 +162,8 @@ async def _obey(link: LinkEnd, engine: _Engine, settings: LogSettings) -> None:
             case Log():
                 form, level = order.as_words
                 logs.change(replace(settings, form=form, chosen=level))
+            case Fenced():
+                engine.fencing.answer(order.go_on, order.reason)
             case HandOver():
                 engine.leaving.set()
             case Stop():
@@ -183,10 +189,12 @@ def _at_risk(link: LinkEnd, risk: Risk) -> None:
 
 async def _be_primary(job: PrimaryJob, opened: Opened, engine: _Engine, link: LinkEnd) -> None:
     notify = partial(_notify, link)
+    # It is asked for before there is anything else that could take an order.
+    engine.fencing = Fencing(lambda wanted: link.send(WantFenced(wanted)), granted=job.force or job.fenced)
     async with trio.open_nursery() as nursery:
         run = partial(primary.run, job.config, opened, force=job.force, taking_over=job.taking_over, alone=job.alone)
         reporting = partial(run, notify=notify, detached=partial(_detached, link), at_risk=partial(_at_risk, link))
-        volume = await nursery.start(partial(reporting, risk=job.risk))
+        volume = await nursery.start(partial(reporting, risk=job.risk, fencing=engine.fencing))
         engine.works(volume)
         async with trio.open_nursery() as lane:
             await lane.start(partial(_serve, job, volume, engine, link))

@@ -75,6 +75,23 @@ class HandOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Fenced:
+    """To a primary's worker: what came of fencing the other node. `reason`, if it must not go on: a sentence."""
+
+    go_on: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WantFenced:
+    """From a primary's worker: it must not go on before the other node is fenced; or (`wanted` is false) the link is
+    back, and it does not matter any more.
+    """
+
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """From the worker: it serves."""
 
@@ -152,8 +169,8 @@ class Failed:
     """A new worker may do better."""
 
 
-Order: TypeAlias = AskStatus | Configure | Log | Stop | HandOver
-Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | AtRisk | Failed
+Order: TypeAlias = AskStatus | Configure | Log | Stop | HandOver | Fenced
+Report: TypeAlias = Ready | Happened | StatusAnswer | Configured | HandedOver | Detached | AtRisk | WantFenced | Failed
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (*get_args(Order), *get_args(Report))}
 _PLAIN = (int, str, bool, dict)

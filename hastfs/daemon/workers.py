@@ -24,6 +24,7 @@ from hastfs.daemon.workerlink import (
     Configured,
     Detached,
     Failed,
+    Fenced,
     HandedOver,
     HandOver,
     Happened,
@@ -33,6 +34,7 @@ from hastfs.daemon.workerlink import (
     Ready,
     StatusAnswer,
     Stop,
+    WantFenced,
 )
 from hastfs.errors import HastError, SystemFailure
 from hastfs.resource.events import Event, Notify
@@ -119,6 +121,8 @@ class Worker:
         """The metadata it left when it parted with its component."""
         self.risk: Risk | None = None
         """What it said last of what only the other node's cache may have."""
+        self.wants_fence: Callable[[bool], None] = lambda wanted: None
+        """Hears that a primary must not go on before the other node is fenced, or that it does not matter any more."""
         self._told_to_end = False
         self._abandoned = trio.Event()
         self._asked = 0
@@ -197,6 +201,8 @@ class Worker:
             case Detached():
                 self.detached = report.as_metadata
                 self._notify(Event.DETACH)
+            case WantFenced():
+                self.wants_fence(report.wanted)
             case AtRisk():
                 self.risk = report.as_risk
             case Failed():
@@ -263,6 +269,10 @@ class Worker:
         if not isinstance(answer, kind):
             raise SystemFailure(f"Worker process {self.pid} does not answer.")
         return answer
+
+    def fenced(self, *, go_on: bool, reason: str = "") -> None:
+        """A primary's hears what came of fencing the other node: whether it may go on, or why not."""
+        self._link.send(Fenced(go_on, reason))
 
     def kill(self) -> None:
         """It ends like one that died by itself."""

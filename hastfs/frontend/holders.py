@@ -21,14 +21,18 @@ class _Disk:
     """The image and every block device on it."""
 
     image: str
-    fuse_device: str | None
-    """`major:minor` of the image's file system; None if it is not mounted."""
+    mount: Mount | None
+    """Of the image; None if it is not mounted."""
     devices: dict[str, str]
     """`major:minor` -> path, of the loop devices and their partitions."""
 
     @property
     def paths(self) -> frozenset[str]:
         return frozenset((self.image, *self.devices.values()))
+
+    def copied(self, mount: Mount) -> bool:
+        """Whether it is another mount of the image's file system, as bind mounts are."""
+        return self.mount is not None and mount.device == self.mount.device and mount.mount_id != self.mount.mount_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,7 @@ def holders(image: str, exclude_pids: Collection[int] = (), exclude_loops: Colle
     directory, name = os.path.split(os.path.abspath(image))
     image = os.path.join(os.path.realpath(directory), name)
     loops = loop.find(image)
-    own = mountinfo.top(mountinfo.read(), image)
-    disk = _Disk(image, own.device if own else None, dict(_block_devices(loops)))
+    disk = _Disk(image, mountinfo.top(mountinfo.read(), image), dict(_block_devices(loops)))
     processes, namespaces = _survey()
     found = [
         *_mounts(disk, namespaces.values()),
@@ -84,7 +87,9 @@ def _survey() -> tuple[dict[int, str], dict[str, _Namespace]]:
         with contextlib.suppress(OSError):
             namespace = os.readlink(f"/proc/{pid}/ns/mnt")
             if namespace not in namespaces:
-                namespaces[namespace] = _Namespace(pid, namespace == ours, mountinfo.read(pid))
+                # Paths of ours as we see them: another process in it may have another root directory.
+                mounts = mountinfo.read("self" if namespace == ours else pid)
+                namespaces[namespace] = _Namespace(pid, namespace == ours, mounts)
             processes[pid] = namespace
     return processes, namespaces
 
@@ -97,7 +102,7 @@ def _mounts(disk: _Disk, namespaces: Collection[_Namespace]) -> Iterator[str]:
             if device:
                 yield f"umount {mount.mount_point} first: {device} is mounted on {mount.mount_point}{where}"
             # A copy at the same path came with a new namespace; it does not keep anybody from anything.
-            elif mount.device == disk.fuse_device and mount.mount_point != disk.image:
+            elif disk.copied(mount) and mount.mount_point != disk.image:
                 yield f"umount {mount.mount_point} first: {disk.image} is mounted there{where}"
 
 
@@ -137,7 +142,7 @@ def _open_files(
     paths = disk.paths
     # In another namespace the image may have any path: there the mount that a file was opened through tells.
     mount_ids = {
-        key: frozenset(mount.mount_id for mount in namespace.mounts if mount.device == disk.fuse_device)
+        key: frozenset(mount.mount_id for mount in namespace.mounts if disk.copied(mount))
         for key, namespace in namespaces.items()
         if not namespace.ours
     }

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from hastfs.details import Details
+from hastfs.details import MAX_CELLS, Details
 from hastfs.errors import ProtocolError
 from hastfs.model import LogLevel, Role
 from hastfs.news import News
@@ -25,9 +25,6 @@ from hastfs.volume import Buffer
 
 MAX_NV: Final = 4 * 1024 * 1024
 """Bytes; the largest nv list on the control socket: status of some 4000 resources."""
-
-MAX_CELLS: Final = 4096
-"""Parts that anybody needs a picture of a disk in; who asks for more gets so many."""
 
 ERROR_NO_RESOURCE: Final = 1
 ERROR_INVALID: Final = 2

@@ -43,6 +43,8 @@ class Alone:
         self._failed = False  # the last attempt to record it, and nobody has asked for another since
         self._ended = False
         self._complaint = ""
+        self.allowed = True
+        """Whether this node may have data that the other one has not: nothing is recorded or acknowledged before."""
         self.wanted = False
         """Whether something was written in this stint that the other node does not have."""
         self.met = False
@@ -57,13 +59,23 @@ class Alone:
 
     def when_recorded(self, done: Done) -> None:
         """Calls `done(0)` when nothing is left to be recorded, `done(errno)` if that fails."""
-        if not self.wanted or self._recorded:
+        if self.allowed and (not self.wanted or self._recorded):
             done(0)
         elif self._ended:
             done(errno.EIO)
         else:
             self._waiting.append(done)
             self._try()
+
+    def allow(self) -> None:
+        """What waits is recorded and answered."""
+        self.allowed = True
+        self._try()
+
+    def refuse(self) -> None:
+        """It never will be allowed: whoever waits, or comes yet, gets an error."""
+        self._ended = True
+        self._answer(errno.EIO)
 
     def _try(self) -> None:
         self._failed = False
@@ -96,11 +108,12 @@ class Alone:
                 with trio.move_on_after(RETRY if error else float("inf")):
                     await self._wakeup.wait()
                 error = 0
-                if self.wanted and not self._recorded:
+                if self.allowed and self.wanted and not self._recorded:
                     self._failed = False
                     error = await self._record()
                     self._recorded, self._failed = not error, bool(error)
-                self._answer(error)
+                if self.allowed:
+                    self._answer(error)
         finally:
             self._ended = True
             self._answer(errno.EIO)

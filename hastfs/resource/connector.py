@@ -356,6 +356,11 @@ class Connector:
         facts = (metadata.localcnt, metadata.remotecnt)
         if replica.writing_alone or replica.alone.wanted or facts != (joining.localcnt, joining.remotecnt):
             replica.alone.when_recorded(lambda error: None)  # once more, if that has failed: nobody else may ask for it
+            if replica.fencing.held:
+                raise LinkLost(
+                    "the other node was primary meanwhile, and this one has begun writes that it did not answer: "
+                    f"give them up by `hastctl role -f secondary {self._config.name}`"
+                )
             raise LinkLost("written to alone while connecting")
         replica.stale = True
         if metadata.consistency is not Consistency.INCONSISTENT:

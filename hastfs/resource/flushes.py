@@ -50,7 +50,7 @@ class Flush:
     def issue(self) -> None:
         """To both nodes; also again, after a wait for the only good copy to come back."""
         replica = self._replica
-        if not self._patient and replica.stale and replica.link is None:
+        if not self._patient and replica.link is None and (replica.stale or replica.fencing.held):
             self._end(errno.ENOTCONN)
             return
         if replica.hold(self):
@@ -113,8 +113,11 @@ class Flush:
             if replica.stale:  # that was the only good copy
                 self._end(errno.EIO)
                 return
+            replica.link_dropped()
             replica.alone.want()
-        if replica.stale:
+        if not self._patient and replica.fencing.held:
+            self._end(errno.ENOTCONN)
+        elif replica.stale:
             self.issue()
             replica.submit()
         else:

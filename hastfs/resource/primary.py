@@ -25,6 +25,7 @@ from hastfs.resource.connecting import dialer
 from hastfs.resource.connector import Connector, Standing
 from hastfs.resource.detaching import Detacher
 from hastfs.resource.events import Notify
+from hastfs.resource.fencing import Fencing
 from hastfs.resource.flushes import Flush, flush_now
 from hastfs.resource.provision import Opened
 from hastfs.resource.reads import Read
@@ -104,13 +105,20 @@ class Primary(Replica):
         }
         standing = Standing("connecting") if self._connector is None else self._connector.standing
         return Status(
-            "detached" if self.detached else "degraded" if link is None else "complete",
+            self._state(),
             self.map.pending() * self.extentsize,
             self.extentsize,
             self.metastore.metadata.keepdirty,
             self.statistics.as_dict() | queues,
             look(self, standing, cells),
         )
+
+    def _state(self) -> str:
+        if self.detached:
+            return "detached"
+        if self.link is not None:
+            return "complete"
+        return "held" if self.fencing.held else "degraded"
 
     def apply(self, config: ResourceConfig) -> None:
         """Does as `config` says, which may differ in anything but name, component, image and device."""
@@ -121,6 +129,7 @@ class Primary(Replica):
 
     async def stop(self) -> None:
         """No requests will come any more: finishes what is under way, flushes, leaves a tidy map; `run` returns."""
+        self.give_up_held()
         while self.active:
             self.idle = trio.Event()
             await self.idle.wait()
@@ -141,7 +150,8 @@ class Primary(Replica):
         at_risk: Callable[[Risk], None] = lambda risk: None,
         task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Runs the engine until `stop`. Raises BusyError, DataError (inconsistent), ComponentError.
+        """Runs the engine until `stop`. Raises BusyError (the other node is primary, or not fenced), DataError
+        (inconsistent), ComponentError.
 
         `taking_over` from a worker that died, it does as that one would have done: what needs the other node waits.
         `detached` is called when it has to go on without its component, with the metadata a successor needs for that;
@@ -166,6 +176,9 @@ class Primary(Replica):
                         f"The component {self.component.path} is in the middle of a resync: its data is inconsistent. "
                         "Use the other node, or force it with `hastctl role -f primary` if the other node is lost."
                     )
+                if not taking_over:
+                    await self.fencing.start()
+                nursery.start_soon(self.fencing.run)
                 task_status.started(self)
                 await self.stopping.wait()
                 nursery.cancel_scope.cancel()
@@ -230,6 +243,7 @@ async def run(
     detached: Callable[[Metadata], None],
     risk: Risk | None,
     at_risk: Callable[[Risk], None],
+    fencing: Fencing,
     task_status: trio.TaskStatus[Primary] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serves the resource as primary until `Primary.stop`; closes the component.
@@ -237,12 +251,20 @@ async def run(
     `alone`: taking over, from one that had no link: applications are not to wait for an answer that may not come.
     `risk`: taking over, what that one said last to its `at_risk`.
 
-    Raises ComponentError (it cannot be used any more), BusyError (the other node is still primary), DataError (its data
-    is inconsistent, the other node away, and neither `force` nor `taking_over` is given).
+    Raises ComponentError (it cannot be used any more), BusyError (the other node is still primary, or away and not
+    fenced), DataError (its data is inconsistent, the other node away, and neither `force` nor `taking_over` is given).
     """
     component = opened.component()
     try:
-        primary = Primary(config, component, opened.metadata, opened.ondisk_map, detached=opened.detached, risk=risk)
+        primary = Primary(
+            config,
+            component,
+            opened.metadata,
+            opened.ondisk_map,
+            detached=opened.detached,
+            risk=risk,
+            fencing=fencing,
+        )
         # Taking over, this node is primary already: applications must not wait for another primary to step down.
         connector = Connector(primary, dialer, notify, force=force or taking_over, patient=not alone)
         await primary.serve(

@@ -33,7 +33,9 @@ class Read:
     def issue(self) -> None:
         """Begins it; also again, after a wait for the only good copy to come back."""
         replica = self._replica
-        if not replica.stale or not self._good_copy_is_remote():
+        if replica.fencing.held:  # another primary may have written it meanwhile
+            replica.hold(self)
+        elif not replica.stale or not self._good_copy_is_remote():
             replica.component.read(self._offset, self._length, self._local_done)
         elif not replica.hold(self):
             read_remotely(replica, self._offset, self._length, self._remote_done)

@@ -23,6 +23,7 @@ from hastfs.ondisk.ahead import Ahead
 from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import Alone
 from hastfs.resource.component import Absent, Component
+from hastfs.resource.fencing import Fencing
 from hastfs.resource.link import Link
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
@@ -75,6 +76,7 @@ class Replica:
         *,
         detached: bool = False,
         risk: Risk | None = None,
+        fencing: Fencing | None = None,
     ) -> None:
         """`detached`: as a successor of one that had parted with its component; `metadata` is what that one left.
 
@@ -87,8 +89,9 @@ class Replica:
         self.size = component.layout.provider_size
         self.statistics = Statistics()
         self.telemetry = Telemetry()
-        nextents = component.layout.nextents
-        self.map = Activemap(nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(nextents))
+        self.map = Activemap(
+            component.layout.nextents, metadata.keepdirty, ondisk_map, ahead=Ahead(component.layout.nextents)
+        )
         self.metastore = Metastore(component, metadata, self.map, self.statistics, metaflush=config.metaflush)
         if detached:
             self.metastore.detach()
@@ -106,6 +109,8 @@ class Replica:
         self.detached = detached
         """There is no local copy: it failed. Then the replica is `stale`, too."""
         self.remote_cache = RemoteCache(risk)
+        self.fencing = fencing or Fencing()
+        """Whether this node may go on without the other one."""
         self.active = 0
         """Writes, discards and flushes that are not over."""
         self.writing_alone = 0
@@ -117,8 +122,12 @@ class Replica:
         """Of the requests that came since the last `submit`; None: there are none."""
         self.unwritten: list[Unwritten] = []
         """Writes of the present batch that are queued for the other node, and not yet begun here."""
-        self._held: list[Holdable] = []
+        self._held, self._frozen = list[Holdable](), list[Holdable]()  # the frozen: until the other node is fenced
         self._holding = Wakeup()
+        self._leaving = False
+        self.fencing.released = self._thaw
+        if not self.fencing.granted:
+            self._freeze()
         self._complain_again = 0.0
         self.idle = trio.Event()
         self.stopping = trio.Event()
@@ -136,8 +145,8 @@ class Replica:
 
     @property
     def held(self) -> int:
-        """How many requests wait for the only good copy."""
-        return len(self._held)
+        """How many requests wait for the only good copy, or until the other node is fenced."""
+        return len(self._held) + len(self._frozen)
 
     def submit(self) -> None:
         """What was queued for the other node is sent now, and only then written here: meanwhile it is written there."""
@@ -173,14 +182,23 @@ class Replica:
         self.config = config
         self.replication = config.replication
         self.metastore.metaflush = config.metaflush
+        if not self._is_fenced():
+            self.fencing.release()
 
     # -- for requests ----------------------------------------------------------------------------------------------
 
     def hold(self, request: Holdable) -> bool:
         """Whether the request has to wait, because the only good copy of the data is on the node that is away.
 
-        `timeout` seconds, counted from the first time: that node may come and go.
+        `timeout` seconds, counted from the first time: that node may come and go. Or because it is not fenced yet:
+        then for as long as it takes.
         """
+        if self.fencing.held:
+            if self._leaving:
+                self._end_soon([request])
+            else:
+                self._frozen.append(request)
+            return True
         if not self.stale or self.link is not None:
             return False
         request.held_until = request.held_until or trio.current_time() + self.config.timeout
@@ -244,6 +262,7 @@ class Replica:
         """From now on, writes go to the other node too."""
         self.link = link
         self.telemetry.link_up()
+        self.fencing.release()
         if self.remote_cache.link_up(link.boot, stale=self.stale):
             log.error(
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
@@ -260,22 +279,60 @@ class Replica:
         if link is None:
             return
         self.telemetry.link_over(link.sent, link.received)
+        self._freeze()
         self.remote_cache.link_down(link.boot, stale=self.stale)
         if not self.stale and self.map.unproven:
             self.alone.want()
         self.map.link_lost()
 
+    def link_dropped(self) -> None:
+        """The link is about to be lost: nothing may be acknowledged any more that the other node does not have."""
+        self._freeze()
+
     def caught_up(self) -> None:
         """The local copy is as good as the other one, and on record as such."""
         self.stale = False
-        if self.link is None:  # the other node went meanwhile, perhaps with some of what only its cache had
+        if self.link is None:
+            self._freeze()
+            # The other node went meanwhile, perhaps with some of what only its cache had.
             self.alone.want()
             self._reissue_held()
+
+    def _is_fenced(self) -> bool:
+        """Whether there is a node to be fenced, and a program to do it."""
+        return self.config.fence is not None and self.config.remote is not None
+
+    def _freeze(self) -> None:
+        """Without the other node nothing goes on before it is fenced. One that is `stale` cannot go on anyway."""
+        if self._is_fenced() and not self.stale:
+            self.alone.allowed = False
+            self.fencing.hold()
+
+    def _thaw(self) -> None:
+        self.alone.allow()
+        frozen, self._frozen = self._frozen, []
+        for request in frozen:
+            request.issue()
+        self.submit()
+
+    def give_up_held(self) -> None:
+        """The role is being left: whoever waits for the other node to be fenced gets an error."""
+        if self.fencing.held:
+            self._leaving = True
+            self.alone.refuse()
+            frozen, self._frozen = self._frozen, []
+            self._end_soon(frozen)
 
     def _reissue_held(self) -> None:
         held, self._held = self._held, []
         for request in held:
             request.issue()
+
+    def _end_soon(self, requests: list[Holdable]) -> None:
+        for request in requests:
+            request.held_until = trio.current_time()
+        self._held += requests
+        self._holding.set()
 
     async def end_held(self) -> None:
         """Requests that wait for the only good copy get an error after `timeout`: for ever would be a hang."""

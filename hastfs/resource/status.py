@@ -43,7 +43,8 @@ class Status:
     """One look at a resource. `dirty` and `extentsize` in bytes."""
 
     status: str
-    """`complete` while connected to the other node, `degraded` while not, empty when it does not apply."""
+    """`complete` while connected to the other node, `degraded` while not, `held` as long as it must not be (fence),
+    `detached` without a component; empty when it does not apply."""
     dirty: int
     extentsize: int
     keepdirty: int

@@ -89,7 +89,7 @@ class Synchronizer:
             self._replica.telemetry.sync = None
             self._notify(Event.SYNCINTR)
             left = self._left()
-            log.warning("Synchronization interrupted. %d bytes to go.", left, extra=about("syncintr", bytes=left))
+            log.info("Synchronization interrupted. %d bytes to go.", left, extra=about("syncintr", bytes=left))
 
     def _left(self) -> int:
         """Bytes that are to be made equal."""

@@ -138,7 +138,7 @@ class Write:
     def issue(self) -> None:
         """Step 3; also after a wait for the only good copy to come back."""
         replica = self._replica
-        if replica.stale and replica.hold(self):
+        if (replica.stale or replica.fencing.held) and replica.hold(self):
             return
         if self._part is not None and replica.stale and replica.link is not self._completed_with:
             self._read_sectors(self._complete_again)

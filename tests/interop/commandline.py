@@ -138,8 +138,8 @@ DIFFERENCES: dict[str, tuple[Outcome, str]] = {
     ),
     "hastd bad config": (
         _config(
-            "bad.conf:1: at the end of the file: expected checksum, compression, device, exec, local, metaflush, name, "
-            "on, replication, timeout or } (`resource x` in line 1 is still open)"
+            "bad.conf:1: at the end of the file: expected autorole, checksum, compression, device, exec, fence, local, "
+            "metaflush, name, on, replication, timeout or } (`resource x` in line 1 is still open)"
         ),
         "ours says where and what was expected",
     ),

@@ -135,9 +135,9 @@ def ext4(device: str, directory: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def mounted(device: str, path: Path) -> Iterator[Path]:
+def mounted(device: str, path: Path, *options: str) -> Iterator[Path]:
     path.mkdir(exist_ok=True)
-    run("mount", device, str(path))
+    run("mount", *options, device, str(path))
     try:
         yield path
     finally:

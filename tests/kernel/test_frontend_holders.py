@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,16 @@ def opener(path: str) -> tuple[str, ...]:
 
 def test_nobody_holds_an_idle_image(image: Image) -> None:
     assert holders(str(image.path)) == []
+
+
+def test_the_image_itself_is_no_holder_below_another_root_directory(image: Image, tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from hastfs.frontend.holders import holders; os.chroot(sys.argv[1]); os.chdir('/');"
+        " print(holders(sys.argv[2]))"
+    )
+    with mounted("/proc", tmp_path / "proc", "--bind"), mounted("/sys", tmp_path / "sys", "--bind"):
+        said = run(sys.executable, "-c", code, str(tmp_path), f"/{image.path.relative_to(tmp_path)}")
+    assert said == "[]\n"
 
 
 def test_a_process_that_has_the_image_open_is_named(image: Image) -> None:

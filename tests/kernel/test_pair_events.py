@@ -14,6 +14,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ import hastfs.client
 from hastfs.config import files
 from hastfs.errors import NotYet
 from hastfs.frontend import usable
-from tests.kernel.node import PROJECT, RESOURCE, Node
+from tests.kernel.node import MIB, PROJECT, RESOURCE, Node
 from tests.kernel.pair import Pair
 from tests.kernel.waiting import wait_for
 
@@ -112,8 +113,13 @@ def test_a_life_as_programs_see_it(pair: Pair) -> None:
         pair.cut()
         pair.a.hastctl("wait", "--timeout", "30", "--for", "disconnected", RESOURCE)
         text.until("call", "happening:disconnect")
+        with pair.a.image.open("r+b") as image:
+            image.write(os.urandom(32 * MIB))
+            os.fsync(image.fileno())
         pair.heal()
         pair.a.hastctl("wait", "--timeout", "30", "--for", "synced", RESOURCE)
+        text.until("call", "happening:syncdone")
+        assert document(pair.a, "status")["behind"] == 0
         before = len(text.lines)
         pair.a.hastctl("upgrade")
         wait_for(lambda: any(" missed " in line for line in text.lines[before:]), "news of the upgrade", timeout=20)
@@ -169,10 +175,13 @@ def test_a_primary_that_cannot_be_read_is_not_usable(pair: Pair) -> None:
     config = files.load(str(pair.a.config))
     usable.check(config.resource(RESOURCE), config.mountdir, 10)
     worker = int(pair.a.fields()["workerpid"])
+    assert f"hastd: {RESOURCE} (primary)" in Path(f"/proc/{worker}/cmdline").read_text()
     os.kill(worker, signal.SIGSTOP)
     try:
         with pytest.raises(NotYet):
             usable.check(config.resource(RESOURCE), config.mountdir, 0)
+        # It may be connected: nobody knows.
+        assert pair.a.hastctl("wait", "--timeout", "0", "--for", "disconnected", "all", check=False).returncode == 75
     finally:
         os.kill(worker, signal.SIGCONT)
     pair.a.hastctl("role", "--wait", "primary", RESOURCE)

@@ -173,7 +173,7 @@ def assert_served(node: Node) -> None:
 def test_the_program_that_is_installed_now_is_what_serves_then(installed: tuple[Node, Installation]) -> None:
     node, installation = installed
     installation.replace("__init__.py", f'"{__version__}"', '"99.0"')
-    installation.replace("resource/primary.py", '"degraded" if link is None', '"new" if link is None')
+    installation.replace("resource/primary.py", 'else "degraded"', 'else "new"')
     assert upgrade(node) == "99.0"
     assert node.status().status == "new", "the worker is a new one as well"
     assert_served(node)

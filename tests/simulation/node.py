@@ -23,6 +23,7 @@ from hastfs.resource.component import Absent
 from hastfs.resource.connecting import Dial, receive_frame, send_frame
 from hastfs.resource.connector import Connector
 from hastfs.resource.events import Event
+from hastfs.resource.fencing import Fencing
 from hastfs.resource.primary import Primary
 from hastfs.resource.remotecache import Risk
 from hastfs.resource.secondary import Secondary
@@ -96,6 +97,9 @@ class Node:
         """What the supervisor knows of a component that the primary's worker had to part with."""
         self.risk = Risk()
         """What the supervisor knows of what only the other node's cache may have."""
+        self.asks_fence: Callable[[bool], None] = lambda wanted: None
+        """What the supervisor is told of the wish to have the other node fenced."""
+        self.fencing = Fencing()
         self.connections: list[SimulatedChannel] = []
         self.deaths = 0
         self.survives_failure = False
@@ -147,11 +151,13 @@ class Node:
                     self._work = nursery.cancel_scope
                     self._component = component = SimulatedComponent(self.disk, nursery)
                     risk = self.risk if taking_over else None
+                    self.fencing = Fencing(self.asks_fence, granted=force)
+                    rest: dict[str, Any] = {"risk": risk, "fencing": self.fencing}
                     if self.detached is not None:
                         absent = Absent(component.path, component.layout)
-                        primary = Primary(self.config, absent, self.detached, b"", detached=True, risk=risk)
+                        primary = Primary(self.config, absent, self.detached, b"", detached=True, **rest)
                     else:
-                        primary = Primary(self.config, component, self.disk.metadata, self.disk.map, risk=risk)
+                        primary = Primary(self.config, component, self.disk.metadata, self.disk.map, **rest)
                     self.engine = primary
                     connector = Connector(primary, self._make_dial, self.notify, force=force)
                     await primary.serve(

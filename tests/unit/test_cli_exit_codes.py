@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hastfs.cli import hastctl, hastd
-from hastfs.cli.commands import dump, reload, status, stop, upgrade
+from hastfs.cli.commands import check, dump, reload, status, stop, upgrade
 from hastfs.cli.commands import role as role_module
 from hastfs.cli.listening import STATE_WITHIN
 from hastfs.cli.options import COMMANDS
@@ -229,4 +229,5 @@ def test_the_document_has_the_bounds_of_every_command() -> None:
     assert bounds["reload"] == f"{reload._ROLE_CHANGES} x ({role})"
     assert bounds["upgrade"] == f"{upgrade._CHANGES_WITHIN:g} s + {upgrade._ROLE_CHANGES} x ({role})"
     assert bounds["stop"] == f"{role}, and {stop.ENDS_WITHIN:g} s for hooks"
+    assert f"`--timeout` ({check.WITHIN:g} s)" in bounds["check"]
     assert f"({DEFAULT_TIMEOUT} s if" in DOCUMENT.read_text()

@@ -45,6 +45,9 @@ def test_hastctl_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert hastctl.main(["--help"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
+    for _, example in texts.EXAMPLES:
+        assert f"\n      {example}\n" in out
+        parse_hastctl(shlex.split(example)[1:])
     for command in COMMANDS:
         assert re.search(rf"^  {command}  +{re.escape(texts.PAGES[command].summary[:20])}", out, re.MULTILINE)
 

@@ -35,11 +35,14 @@ def look(name: str = "shared", *, seconds: int = 0, started: float = 1.0) -> Loo
         disk="up-to-date",
         peer_disk="up-to-date",
         started=started,
-        counters={"write_bytes": 100 * MIB * seconds, "read_bytes": MIB * seconds, "sent_bytes": 101 * MIB * seconds},
+        counters={
+            **{"writes": 100 * seconds, "reads": 50 * seconds, "flushes": 0},
+            **{"write_bytes": 100 * MIB * seconds, "read_bytes": MIB * seconds, "sent_bytes": 101 * MIB * seconds},
+        },
         gauges={"requests": 7, "held": 3, "dirty_bytes": 5 * MIB, "send_queue_bytes": 2048},
         latency={"total": histogram(100 * seconds), "read": histogram(50)},
     )
-    return Look(ResourceStatus(name, stats={"stat_write": 100 * seconds, "stat_read": 50 * seconds}), details)
+    return Look(ResourceStatus(name), details)
 
 
 def scene(*names: str) -> Scene:
@@ -63,7 +66,7 @@ def screen(of: Scene, width: int = 80, height: int = 24, *, ascii_only: bool = F
 def test_what_grew_between_two_looks_is_told_by_the_second() -> None:
     interval = rates.between(look(seconds=1), look(seconds=3), 4.0)
     assert interval is not None
-    assert interval.operations == {"write": 50.0, "read": 25.0, "delete": 0.0, "flush": 0.0}
+    assert (interval.counters["writes"], interval.counters["reads"], interval.counters["flushes"]) == (50.0, 25.0, 0.0)
     assert interval.counters["write_bytes"] == 50 * MIB
     assert sum(interval.latency["total"].counts) == 200
     assert interval.latency["read"].percentile(0.5) is None
@@ -80,6 +83,14 @@ def test_no_negative_rate_is_ever_remembered() -> None:
     for at, seconds in enumerate((5, 6, 0, 1)):
         track.add(look(seconds=seconds), float(at))
     assert list(track.writes) == [100 * MIB, 0.0, 100 * MIB]
+
+
+def test_a_worker_that_does_not_answer_has_no_rates() -> None:
+    track = rates.Track()
+    track.add(look(seconds=1), 0.0)
+    track.add(Look(ResourceStatus("shared"), Details(role="primary", started=1.0, answered=False)), 1.0)
+    track.add(look(seconds=9), 2.0)
+    assert track.interval.counters == {}
 
 
 # -- keys
@@ -209,7 +220,7 @@ def test_the_chosen_resource_is_told_in_full() -> None:
     assert words[7][:4] == ["Write", "100", "100", "MiB/s"]
     assert words[7][-6:] == ["96", "us", "127", "us", "128", "us"]
     assert ["Queues", "requests", "7", "local", "0", "remote", "0", "held", "3", "to", "send", "2.0", "KiB"] in words
-    assert ["Dirty", "5.0", "MiB"] in words
+    assert ["Dirty", "5.0", "MiB", "being", "written,", "nothing", "missing"] in words
 
 
 def test_the_map_shows_where_and_how_much_is_dirty() -> None:
@@ -221,6 +232,17 @@ def test_the_map_shows_where_and_how_much_is_dirty() -> None:
     lines = screen(made)
     assert " ·░░▒▒▓▓██" + "·" * 69 in lines
     assert " " + "·" * 78 in lines
+
+
+def test_what_is_only_being_written_does_not_alarm() -> None:
+    made = Scene("alpha")
+    for behind, style, said in ((0, "cyan", True), (MIB, "bold red", False)):
+        details = dataclasses.replace(look().details, behind=behind)
+        made.looked([Look(ResourceStatus("shared"), details)], now=NOW, at=0.0)
+        made.mapped("shared", (1000,) * view.cells(80, 24))
+        lines = view.render(made, width=80, height=24)
+        assert any("nothing missing" in line.plain for line in lines) is said
+        assert [str(span.style) for line in lines if "█" * 78 in line.plain for span in line.spans] == [style] * 2
 
 
 def test_events_are_at_the_bottom_the_newest_last() -> None:

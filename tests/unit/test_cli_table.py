@@ -78,9 +78,12 @@ def test_an_error_of_one_resource_is_told_in_its_place() -> None:
     assert [line.split()[:2] for line in lines[1:]] == [["gone", "error"], ["!", "No"], ["x", "primary"]]
 
 
-def test_an_error_without_words_has_at_least_its_number() -> None:
-    lines = table.render([Look(ResourceStatus("x", error=9), Details())], width=80, now=NOW).plain.splitlines()
-    assert lines[2] == "  ! hastd answers with error 9."
+@pytest.mark.parametrize(
+    ("error", "said"), [(1, "hastd has no resource of this name."), (9, "hastd answers with error 9.")]
+)
+def test_an_error_without_words_gets_some(error: int, said: str) -> None:
+    lines = table.render([Look(ResourceStatus("x", error=error), Details())], width=80, now=NOW).plain.splitlines()
+    assert lines[2] == f"  ! {said}"
 
 
 def test_an_idle_resource_has_dashes() -> None:
@@ -115,6 +118,18 @@ def test_ascii_is_enough_where_there_is_nothing_else() -> None:
 def test_only_names_and_commands_are_wider_than_the_terminal(details: Details, width: int, name: str) -> None:
     lines = table.render([Look(ResourceStatus(name), details)], width=width, now=NOW).plain.splitlines()
     assert [line for line in lines if cell_len(line) > width and line != name and "run: " not in line] == []
+
+
+@given(
+    st.builds(
+        Sync, st.sampled_from(("to-peer", "from-peer", "x")), *[st.integers(0, 2**64 - 1)] * 2, st.floats(0, 2**60)
+    ),
+    st.integers(20, 200),
+)
+def test_no_resync_is_too_strange_to_be_shown(sync: Sync, width: int) -> None:
+    lines = list(table.progress(sync, width=width))
+    assert lines
+    assert "-" not in lines[0].plain.replace("to-peer", "")
 
 
 def test_what_a_peer_said_does_not_steer_the_terminal() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 
 import pytest
 from hypothesis import given
@@ -55,6 +56,8 @@ def test_numbers_are_short(count: float, said: str) -> None:
         (7500, "2 h 5 min"),
         (86400, "1 d"),
         (4 * 86400 + 3700, "4 d 1 h"),
+        (1e12, "over 100 d"),
+        (math.inf, "over 100 d"),
     ],
 )
 def test_spans_have_two_units_at_most(seconds: float, said: str) -> None:

@@ -71,7 +71,7 @@ class Hastd:
             return ResourceStatus(name, ERROR_NO_RESOURCE)
         return ResourceStatus(name, role="init", details=self.one.now if request.details else None)
 
-    set_role = status = reload = attach = stop = _answer
+    set_role = status = reload = attach = stop = log_level = _answer
 
     async def upgrade(self, client: int) -> Reply:
         raise NotImplementedError

@@ -65,6 +65,7 @@ VALUES = {
     "timeout": "5",
     "logformat": "json",
     "metaflush": "on",
+    "autorole": "on",
     "device": "off",
     "on": "x { }",
     "resource": "x { }",
@@ -134,10 +135,12 @@ def test_an_error_names_file_line_word_and_what_was_expected(text: str, message:
 
 
 GLOBAL_WORDS = (
-    "checksum, compression, control, exec, listen, logformat, metaflush, metrics, mountdir, on, pidfile, replication, "
-    "resource or timeout"
+    "autorole, checksum, compression, control, exec, fence, listen, logformat, metaflush, metrics, mountdir, on, "
+    "pidfile, replication, resource, statedir or timeout"
 )
-RESOURCE_WORDS = "checksum, compression, device, exec, local, metaflush, name, on, replication, timeout or }"
+RESOURCE_WORDS = (
+    "autorole, checksum, compression, device, exec, fence, local, metaflush, name, on, replication, timeout or }"
+)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +149,8 @@ RESOURCE_WORDS = "checksum, compression, device, exec, local, metaflush, name, o
         ("", GLOBAL_WORDS),
         ("timeout 5 ", GLOBAL_WORDS),
         ("resource a { } ", GLOBAL_WORDS),
-        ("on a { ", "control, listen, logformat, metrics, mountdir, pidfile or }"),
-        ("on a { pidfile /x ", "control, listen, logformat, metrics, mountdir, pidfile or }"),
+        ("on a { ", "control, listen, logformat, metrics, mountdir, pidfile, statedir or }"),
+        ("on a { pidfile /x ", "control, listen, logformat, metrics, mountdir, pidfile, statedir or }"),
         ("resource a { metaflush on ", RESOURCE_WORDS),
         ("resource a { on b { } ", RESOURCE_WORDS),
         ("resource a { on b { metaflush on ", "device, local, metaflush, name, remote, source or }"),

@@ -113,6 +113,8 @@ def test_a_source_with_a_port_is_warned_of_on_its_own_node() -> None:
         ("compression", "compression", Compression.HOLE, "lzf", "none"),
         ("timeout", "timeout", 20, "5", "6"),
         ("exec", "exec", None, "/a", "/b"),
+        ("fence", "fence", None, "/a", "/b"),
+        ("autorole", "autorole", False, "on", "off"),
         ("metaflush", "metaflush", True, "off", "on"),
     ],
 )
@@ -161,6 +163,7 @@ def test_metaflush_of_the_node_overrides_resource_and_global() -> None:
         ("control", "control", "/var/run/hastctl"),
         ("pidfile", "pidfile", "/var/run/hastd.pid"),
         ("mountdir", "mountdir", "/run/hast"),
+        ("statedir", "statedir", "/var/lib/hast"),
     ],
 )
 def test_this_nodes_daemon_settings_override_global_ones(statement: str, field: str, default: str) -> None:
@@ -285,7 +288,7 @@ def test_of_a_statement_given_several_times_the_last_one_counts(
     assert getattr(repeated, field) != getattr(only(section.format(f"{keyword} {one}")), field)
 
 
-@pytest.mark.parametrize("keyword", ["control", "pidfile", "mountdir"])
+@pytest.mark.parametrize("keyword", ["control", "pidfile", "mountdir", "statedir"])
 @pytest.mark.parametrize("section", ["{}", "on hasta {{ {} }}"])
 def test_of_a_daemons_setting_given_several_times_the_last_one_counts(keyword: str, section: str) -> None:
     config = understood(section.format(f"{keyword} /1 {keyword} /2\n{keyword} /3"))
@@ -428,7 +431,8 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
     lines = (Path(__file__).parents[2] / "hast.conf.sample").read_text().splitlines()
     shown = [line.strip()[1:] for line in lines if line.strip().startswith("#") and line.strip()[1:2].isalpha()]
     values = dict(line.split() for line in shown if line.split()[0] != "listen")
-    del values["exec"]  # an example: there is no default
+    for example in ("exec", "fence"):  # there are no defaults
+        del values[example]
     config = understood("")
     resource = only("resource shared { local /x on hasta { remote none } }")
     assert values == {
@@ -436,12 +440,14 @@ def test_the_defaults_shown_in_the_sample_file_are_the_defaults() -> None:
         "pidfile": config.pidfile,
         "metrics": "none" if config.metrics is None else "",
         "mountdir": config.mountdir,
+        "statedir": config.statedir,
         "logformat": config.logformat.value,
         "replication": resource.replication.value,
         "checksum": resource.checksum.value,
         "compression": resource.compression.value,
         "timeout": str(resource.timeout),
         "metaflush": "on" if resource.metaflush else "off",
+        "autorole": "on" if resource.autorole else "off",
         "device": "on" if resource.device else "off",
         "name": resource.provider,
     }

@@ -26,13 +26,13 @@ TOLD = Details(
 )
 
 
-def tells(monkeypatch: pytest.MonkeyPatch, details: Details) -> None:
+def tells(monkeypatch: pytest.MonkeyPatch, details: Details, status_word: str = "complete") -> None:
     """What every worker answers from now on."""
 
     async def status(self: FakeWorker, cells: int = 0) -> Status:
         if self.hangs or self.ended.is_set():
             raise SystemFailure("Worker process does not answer.")
-        return Status("complete", 0, 0, 0, details=details)
+        return Status(status_word, 0, 0, 0, details=details)
 
     monkeypatch.setattr(FakeWorker, "status", status)
 
@@ -112,3 +112,12 @@ async def test_a_secondary_that_was_in_sync_still_knows_when(stage: Stage, monke
     metadata = Metadata(CONFIG.name, 1 << 20, 4096, 4, 8192)
     monkeypatch.setattr(managed, "read_metadata", lambda config: metadata)
     assert (await stage.resource.details()).last_in_sync == 7.0
+
+
+@pytest.mark.parametrize(("word", "held"), [("held", True), ("degraded", False)])
+async def test_a_primary_that_waits_for_fencing_says_so(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, word: str, held: bool
+) -> None:
+    tells(monkeypatch, Details("primary", "connecting", started=1.0), word)
+    await stage.become(Role.PRIMARY)
+    assert (await stage.resource.details()).held is held

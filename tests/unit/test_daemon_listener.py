@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -12,12 +13,16 @@ import trio.testing
 
 from hastfs import address
 from hastfs.config.schema import ResourceConfig
+from hastfs.daemon import answering
 from hastfs.daemon import listener as listener_module
 from hastfs.daemon.listener import IncomingLink, Listener
+from hastfs.errors import MetadataError
 from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import MAX_NV, Frame, FrameReader, encode
 from hastfs.protocol.handshake import BAD_TOKEN, NO_ACCESS, NOT_CONFIGURED, Hello, Joining, Refusal, Welcome, acts_as
 from hastfs.protocol.nv import Nv, NvType
+from hastfs.protocol.probe import Answer, Component, Probe
 from hastfs.volume import Buffer
 
 
@@ -235,6 +240,49 @@ async def test_a_client_that_is_nobodys_remote_is_closed_without_a_word(
     client = await node.connect("127.0.0.77")
     assert await client.hear() is None
     assert "127.0.0.77 closed: it is not the remote address of any resource" in caplog.text
+
+
+async def ask(client: Client, name: str) -> Answer | Refusal | None:
+    await client.say(Probe(name, bytes(range(16))).encode())
+    frame = await client.hear()
+    return None if frame is None else Answer.decode(frame)
+
+
+@pytest.mark.parametrize(("name", "role"), [("mine", Role.SECONDARY), ("primary", Role.PRIMARY), ("idle", Role.INIT)])
+async def test_a_check_is_answered_in_every_role_and_disturbs_no_link(node: Node, name: str, role: Role) -> None:
+    before, second = await node.connect(), await node.connect()
+    await before.say(Hello("mine", 3).encode())
+    token = (await before.welcome()).token
+    answer = await ask(await node.connect(), name)
+    assert isinstance(answer, Answer)
+    assert (answer.role, answer.component, answer.datasize) == (role, Component.MISSING, 0)
+    assert node.mine.dropped == 1  # by the Hello
+    await second.say(joining(token).encode())
+    await node.mine.linked.wait()
+
+
+async def test_a_check_is_answered_only_to_whom_a_link_is_allowed(node: Node) -> None:
+    assert await ask(await node.connect(), "foreign") == Refusal(NO_ACCESS)
+    assert await ask(await node.connect(), "unknown") == Refusal(NO_ACCESS)
+    assert await ask(await node.connect(), "nowhere") == Refusal(NOT_CONFIGURED)
+
+
+async def test_a_check_is_answered_although_the_disk_hangs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = threading.Event()
+
+    def hang(_: ResourceConfig) -> Metadata:
+        hanging.wait(60)
+        raise MetadataError("")
+
+    monkeypatch.setattr(answering, "read_metadata", hang)
+    monkeypatch.setattr(answering, "DISK_WITHIN", 0.1)
+    try:
+        for _ in range(2):
+            answer = await ask(await node.connect(), "mine")
+            assert isinstance(answer, Answer)
+            assert answer.component is Component.SILENT
+    finally:
+        hanging.set()
 
 
 async def test_a_new_first_connection_ends_the_link_before_and_a_half_open_one(node: Node) -> None:

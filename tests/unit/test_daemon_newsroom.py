@@ -239,3 +239,27 @@ async def _listen(room: Room, *, task_status: trio.TaskStatus[None]) -> None:
     async with room.listening(()):
         task_status.started()
         await trio.sleep_forever()
+
+
+async def test_a_resource_that_hangs_is_not_asked_again_and_again(room: Room, autojump_clock: MockClock) -> None:
+    one = room.all["one"]
+    async with room.listening(()) as listener:
+        await taken(room, listener)
+        one.takes = 2.0
+        before = one.looks
+        for _ in range(40):  # ten seconds
+            room.happened("one")
+            await trio.sleep(0.25)
+        assert one.looks - before <= 6
+
+
+async def test_nobody_hears_of_the_end_of_what_he_was_never_told_of(room: Room, autojump_clock: MockClock) -> None:
+    async with room.listening(()) as listener:
+        await taken(room, listener)
+    del room.all["two"]
+    room.configured()
+    await trio.sleep(LOOK_EVERY)
+    async with room.listening(()) as listener:
+        assert short(await taken(room, listener)) == [("exists", "one"), ("exists", None)]
+        await trio.sleep(3 * LOOK_EVERY)
+        assert room.take(listener) == []

@@ -116,6 +116,8 @@ def test_a_picture_is_whole_when_the_state_is_at_its_end() -> None:
         (Details("primary", "connecting"), {Goal.PRIMARY, Goal.DISCONNECTED}),
         (Details("primary", "none", started=1.0), {Goal.PRIMARY, Goal.DISCONNECTED, Goal.USABLE}),
         (Details("primary", "connected", "up-to-date", "inconsistent"), {Goal.PRIMARY, Goal.CONNECTED}),
+        (Details("primary", "connecting", answered=False), {Goal.PRIMARY}),
+        (Details("primary", "connecting", started=1.0, held=True), {Goal.PRIMARY, Goal.DISCONNECTED}),
         (CONNECTED, {Goal.PRIMARY, Goal.CONNECTED, Goal.SYNCED, Goal.USABLE}),
     ],
 )

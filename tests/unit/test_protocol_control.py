@@ -4,14 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from hastfs.details import Details, Sync
+from hastfs.details import MAX_CELLS, Details, Sync
 from hastfs.errors import ProtocolError
 from hastfs.model import Role
 from hastfs.protocol.control import (
     ALL,
     ERROR_INVALID,
     ERROR_NO_RESOURCE,
-    MAX_CELLS,
     MAX_NV,
     STATISTICS,
     ControlCommand,

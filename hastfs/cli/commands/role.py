@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from hastfs.cli import output
 from hastfs.cli.client import Client
 from hastfs.cli.options import Options
-from hastfs.config.schema import Config
+from hastfs.config.schema import FENCE_WITHIN, Config
 from hastfs.protocol.control import ControlCommand, Request, ResourceStatus
 
 _MARGIN = 10.0
-"""Seconds beyond the longest `timeout` of all resources: leaving and taking a role may each wait for the peer."""
+"""Seconds beyond the longest `timeout` of all resources: leaving and taking a role may each wait for the peer, and for
+a fence program.
+"""
 
 
 def run(options: Options, config: Config) -> int:
@@ -38,7 +40,8 @@ def _wait(names: list[str], options: Options, config: Config) -> Iterator[int]:
 
 def answer_within(config: Config) -> float:
     """Seconds until hastd must have answered an order that changes roles."""
-    return max((resource.timeout for resource in config.resources.values()), default=0) + _MARGIN
+    waits = (resource.timeout + (FENCE_WITHIN if resource.fence else 0) for resource in config.resources.values())
+    return max(waits, default=0) + _MARGIN
 
 
 def _report(resource: ResourceStatus, options: Options) -> int:

@@ -36,6 +36,9 @@ class Canvas(Protocol):
 PERIOD: Final = 1.0
 """Seconds from look to look."""
 
+_FRAME: Final = 0.05
+"""Seconds between two drawings at least: events may come by the hundred."""
+
 _ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BY_SIGNAL: Final = 128
 
@@ -49,6 +52,7 @@ class Monitor:
         self._source = source
         self._exit_code = os.EX_OK
         self._over = trio.CancelScope()
+        self._changed = trio.Event()
 
     async def run(self) -> int:
         """Returns the exit code: 0, or 128 and the number of the signal that ended it.
@@ -76,6 +80,7 @@ class Monitor:
             nursery.start_soon(self._read_keys, nursery)
             nursery.start_soon(self._keep_looking)
             nursery.start_soon(self._keep_listening)
+            nursery.start_soon(self._keep_drawing)
             self._draw()
 
     async def _obey(self, task_status: trio.TaskStatus[None]) -> None:
@@ -137,6 +142,14 @@ class Monitor:
             await trio.sleep(PERIOD)
 
     def _draw(self) -> None:
-        width, height = self._terminal.size
-        lines = view.render(self._scene, width=width, height=height, ascii_only=self._terminal.ascii_only)
-        self._terminal.draw(lines)
+        """Soon."""
+        self._changed.set()
+
+    async def _keep_drawing(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed = trio.Event()
+            width, height = self._terminal.size
+            lines = view.render(self._scene, width=width, height=height, ascii_only=self._terminal.ascii_only)
+            self._terminal.draw(lines)
+            await trio.sleep(_FRAME)

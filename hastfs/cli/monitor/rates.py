@@ -15,29 +15,27 @@ REMEMBERED: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """All a second. `operations` by the word of the original's statistics: `read`, `write`, `delete`, `flush`;
-    `counters` and `latency` as in `Details`.
-    """
+    """As in `Details`."""
 
-    operations: dict[str, float] = field(default_factory=dict)
     counters: dict[str, float] = field(default_factory=dict)
+    """A second."""
     latency: dict[str, Histogram] = field(default_factory=dict)
 
 
 def between(before: Look, after: Look, seconds: float) -> Interval | None:
-    """None if that cannot be told: a new worker has begun to count again."""
-    if seconds <= 0 or before.details.started != after.details.started:
+    """None if that cannot be told: a new worker has begun to count again, or one of the looks had no answer."""
+    answered = before.details.answered and after.details.answered
+    if seconds <= 0 or not answered or before.details.started != after.details.started:
         return None
-    operations = _growth(_operations(before), _operations(after))
-    counters = _growth(before.details.counters, after.details.counters)
+    counters = {name: count - before.details.counters.get(name, 0) for name, count in after.details.counters.items()}
     latency = {
         name: histogram.since(before.details.latency.get(name, Histogram()))
         for name, histogram in after.details.latency.items()
     }
-    fell = any(count < 0 for count in (*operations.values(), *counters.values()))
+    fell = any(count < 0 for count in counters.values())
     if fell or any(count < 0 for histogram in latency.values() for count in histogram.counts):
         return None
-    return Interval(_every(operations, seconds), _every(counters, seconds), latency)
+    return Interval({name: count / seconds for name, count in counters.items()}, latency)
 
 
 class Track:
@@ -62,15 +60,3 @@ class Track:
             self.writes.append(self.interval.counters.get("write_bytes", 0.0))
             self.reads.append(self.interval.counters.get("read_bytes", 0.0))
         self._at = at
-
-
-def _operations(look: Look) -> dict[str, int]:
-    return {word: look.status.stats.get(f"stat_{word}", 0) for word in ("read", "write", "delete", "flush")}
-
-
-def _growth(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
-    return {name: count - before.get(name, 0) for name, count in after.items()}
-
-
-def _every(counts: dict[str, int], seconds: float) -> dict[str, float]:
-    return {name: count / seconds for name, count in counts.items()}

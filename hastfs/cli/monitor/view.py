@@ -16,6 +16,7 @@ from hastfs.cli import table, words
 from hastfs.cli.monitor.rates import Interval, Track
 from hastfs.cli.monitor.scene import Happening, Scene
 from hastfs.cli.table import BAD, BUSY, GOOD, HEAD, QUIET, Look
+from hastfs.details import MAX_CELLS
 
 _KEYS: Final = (("q", "quit"), ("up/down/tab", "choose"), ("p", "pause"), ("?", "help"))
 _HELP: Final = """\
@@ -41,6 +42,8 @@ _EVENTS: Final = 3
 _CURVE: Final = ("▁▂▃▄▅▆▇█", ".:-=+*#@")
 _HEAT: Final = ("·░▒▓█", ".:+*#")
 _HEAT_STYLES: Final = (QUIET, "green", "yellow", "red", "bold red")
+_CALM_STYLES: Final = (QUIET, *["cyan"] * 4)
+"""While nothing is missing on the other node: what is marked is being written."""
 _HEAT_FROM: Final = (1, 50, 250, 600)
 """Per mille that are dirty, from which on a cell is of the second to the last kind."""
 _PANEL: Final = 44
@@ -49,7 +52,7 @@ _PANEL: Final = 44
 
 def cells(width: int, height: int) -> int:
     """How many cells the map of dirty extents has."""
-    return max(width - 2, 1) * _map_lines(height)
+    return min(max(width - 2, 1) * _map_lines(height), MAX_CELLS)
 
 
 def render(scene: Scene, *, width: int, height: int, ascii_only: bool = False) -> list[Text]:
@@ -120,8 +123,10 @@ def _traffic(track: Track, ascii_only: bool) -> Iterator[Text]:
     interval = track.interval
     for label, word, history in (("Read", "read", track.reads), ("Write", "write", track.writes)):
         curve = _curve(history, 12, ascii_only)
-        yield _flow(label, interval.operations.get(word), interval.counters.get(f"{word}_bytes")) + Text(" ") + curve
-    yield _flow("Flush", interval.operations.get("flush"), None)
+        yield (
+            _flow(label, interval.counters.get(f"{word}s"), interval.counters.get(f"{word}_bytes")) + Text(" ") + curve
+        )
+    yield _flow("Flush", interval.counters.get("flushes"), None)
     yield _flow("Sent", None, interval.counters.get("sent_bytes"))
     yield _flow("Received", None, interval.counters.get("received_bytes"))
 
@@ -164,10 +169,14 @@ def _queues(look: Look) -> Text:
 def _dirty(track: Track, look: Look, width: int, height: int, ascii_only: bool) -> Iterator[Text]:
     marked = look.details.gauges.get("dirty_bytes", look.status.dirty or 0)
     shapes = _HEAT[ascii_only]
+    calm = look.details.connection == "connected" and not look.details.behind and look.details.sync is None
+    styles = _CALM_STYLES if calm else _HEAT_STYLES
     legend = Text.assemble(f"{'Dirty':12}", (words.size(marked), HEAD))
+    if calm and marked:
+        legend.append("  being written, nothing missing", QUIET)
     if track.dirty_map:
         legend.append(" " * max(width - cell_len(legend.plain) - 23, 2)).append("clean ", QUIET)
-        for shape, style in zip(shapes, _HEAT_STYLES, strict=True):
+        for shape, style in zip(shapes, styles, strict=True):
             legend.append(shape * 2, style)
         legend.append(" dirty", QUIET)
     yield legend
@@ -176,7 +185,7 @@ def _dirty(track: Track, look: Look, width: int, height: int, ascii_only: bool) 
     for start in range(0, len(found), across):
         line = Text(" ")
         for kind, run in _runs(map(_heat, found[start : start + across])):
-            line.append(shapes[kind] * run, _HEAT_STYLES[kind])
+            line.append(shapes[kind] * run, styles[kind])
         yield line
 
 

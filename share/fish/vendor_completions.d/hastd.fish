@@ -1,0 +1,2 @@
+# See hastctl's.
+source (status dirname)/hastctl.fish
