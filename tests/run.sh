@@ -22,7 +22,7 @@ trap 'rm -f "$second"' EXIT
 {
     failed=0
     pytest -p no:cacheprovider tests/unit tests/property tests/simulation tests/fuzz || failed=$?
-    pytest -p no:cacheprovider --durations=10 tests/interop tests/powerloss || failed=$?
+    pytest -p no:cacheprovider --durations=10 tests/interop tests/powerloss tests/packaging || failed=$?
     exit "$failed"
 } >"$second" 2>&1 &
 failed=0

@@ -57,7 +57,7 @@ missing_packages() {
             local tool
             for tool in fio:fio ip:iproute2 tc:iproute2 nft:nftables \
                 systemd-analyze:systemd \
-                tmux:tmux zsh:zsh fish:fish \
+                tmux:tmux zsh:zsh fish:fish mandoc:mandoc \
                 prometheus:prometheus promtool:prometheus \
                 pg_createcluster:postgresql runc:runc /bin/busybox:busybox-static \
                 qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils nbdcopy:libnbd-bin \

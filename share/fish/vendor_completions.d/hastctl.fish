@@ -103,7 +103,7 @@ complete -c hastctl -n '__hastctl_is check' -s h -d 'show the usage of all comma
 complete -c hastctl -n '__hastctl_is check' -l help -d 'show this text'
 complete -c hastctl -n '__hastctl_is check' -l json -d 'print JSON (its schema is documented and stable)'
 complete -c hastctl -n '__hastctl_is check' -l no-color -d 'no colours'
-complete -c hastctl -n '__hastctl_is check' -l timeout -d 'give up after so many seconds (exit status 75)' -x
+complete -c hastctl -n '__hastctl_is check' -l timeout -d 'how long the other node has to answer (default 5)' -x
 complete -c hastctl -n '__hastctl_is check' -a 'all (__hastctl_resources)'
 complete -c hastctl -n '__hastctl_is log-level' -s c -d 'read this file instead of /etc/hast.conf' -r -F
 complete -c hastctl -n '__hastctl_is log-level' -s d -d 'say more of what is done; twice: even more'
