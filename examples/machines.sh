@@ -150,7 +150,8 @@ remove() {
     for name in "${names[@]}" switch; do ip netns del "$(network "$name")"; done
     rm -f "/dev/hast/.$prefix"
     rmdir /dev/hast 2>/dev/null || :
-    umount "$state"
+    # The kernel lets go of what a dead machine had mounted a moment after its last process.
+    timeout 10 bash -c 'until umount "$0" 2>/dev/null; do sleep 0.05; done' "$state" || umount "$state"
     rmdir "$state"
 }
 

@@ -22,11 +22,11 @@ trap 'rm -f "$second"' EXIT
 {
     failed=0
     pytest -p no:cacheprovider tests/unit tests/property tests/simulation tests/fuzz || failed=$?
-    pytest -p no:cacheprovider --durations=10 tests/interop tests/powerloss tests/packaging || failed=$?
+    pytest -p no:cacheprovider --durations=10 tests/interop tests/powerloss tests/packaging tests/guests tests/ha || failed=$?
     exit "$failed"
 } >"$second" 2>&1 &
 failed=0
-pytest --durations=20 tests/kernel tests/ha || failed=$?
+pytest --durations=20 tests/kernel || failed=$?
 wait $! || failed=$?
 cat "$second"
 exit "$failed"

@@ -145,8 +145,8 @@ class Replica:
 
     @property
     def held(self) -> int:
-        """How many requests wait for the only good copy."""
-        return len(self._held)
+        """How many requests wait for the only good copy, or until the other node is fenced."""
+        return len(self._held) + len(self._frozen)
 
     def submit(self) -> None:
         """What was queued for the other node is sent now, and only then written here: meanwhile it is written there."""

@@ -611,6 +611,8 @@ async def serve(
         await secondary.serve()
     except (LinkLost, OSError) as error:
         log.warning("Disconnected from the primary: %s", plain(error), extra=about("disconnect", reason=plain(error)))
+    except ProtocolError as error:
+        log.error("Disconnected from the primary: %s", plain(error), extra=about("disconnect", reason=plain(error)))
     finally:
         notify(Event.DISCONNECT)
 

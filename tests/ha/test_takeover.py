@@ -134,7 +134,7 @@ def until_in_sync(site: Site, software: Software, primary: str) -> None:
     def in_sync() -> bool:
         look = site.run(primary, "hastctl", "status", "--json", "shared", check=False).stdout
         resource = json.loads(look)["resources"][0]
-        return bool(resource["connection"] == "connected" and resource["peer_disk"] == "up-to-date")
+        return (resource["connection"], resource["peer_disk"]) == ("connected", "up-to-date")
 
     wait_for(in_sync, "the nodes are in sync", timeout=LONGEST, otherwise=lambda: site.explain(software.explain))
 

@@ -282,11 +282,11 @@ def test_500_connections_at_once_are_closed_and_keep_nobody_away_for_long(stage:
             caller = callers.enter_context(call(stage.node))
             with contextlib.suppress(ConnectionError):  # it was one too many
                 caller.say(hello[: number % len(hello)])
-        wait_for(lambda: len(stage.complaints()) >= before + 500 - MAX_HALF_OPEN, "most of them are closed")
-    wait_for(lambda: len(stage.complaints()) >= before + 500, "the others are gone, too")
+        most = descriptors + MAX_HALF_OPEN
+        wait_for(lambda: usage.descriptors(stage.supervisor()) <= most, "most of them are closed")
+    wait_for(lambda: usage.descriptors(stage.supervisor()) == descriptors, "the others are gone, too")
     print(f"supervisor +{supervisor.grown / MIB:.1f} MiB")
-    assert len(stage.complaints()) == before + 500, "one line for each"
-    assert usage.descriptors(stage.supervisor()) == descriptors
+    assert 0 < len(stage.complaints()) - before < 10, "told, and then counted"
     assert supervisor.grown < MOST_MEMORY
     with stage.linked() as primary:
         stage.assert_serves(primary)

@@ -13,7 +13,7 @@ import trio
 import trio.lowlevel
 from trio.testing import MockClock
 
-from hastfs.errors import HastError, ProtocolError
+from hastfs.errors import HastError
 from hastfs.model import Checksum, Command, Compression, Consistency, Generations, SyncSource
 from hastfs.ondisk.layout import SECOND_COPY
 from hastfs.ondisk.metadata import Metadata
@@ -109,6 +109,10 @@ async def served(disk: SimulatedDisk | None = None) -> AsyncIterator[Primary]:
     async with serving(disk) as primary:
         await receive_frame(primary.requests, FrameReader(4096, 1 << 20))
         yield primary
+
+
+def events_of_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [getattr(record, "event", "") for record in caplog.records if record.levelno == logging.ERROR]
 
 
 def write(seq: int, offset: int, data: bytes = BLOCK, *, memsync: bool = False) -> list[Buffer]:
@@ -308,24 +312,26 @@ def _request(**fields: int) -> list[Buffer]:
     ],
 )
 async def test_a_message_that_cannot_be_trusted_drops_the_link(
-    autojump_clock: MockClock, message: list[Buffer]
+    autojump_clock: MockClock, message: list[Buffer], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with served() as primary:
         before = primary.disk.data
         primary.say(message, write(2, 0))
         with trio.fail_after(60):
             await primary.ended.wait()
-        assert isinstance(primary.error, ProtocolError)
+        assert events_of_errors(caplog) == ["disconnect"]
         assert primary.disk.data == before
 
 
-async def test_a_wrong_checksum_drops_the_link_and_writes_nothing(autojump_clock: MockClock) -> None:
+async def test_a_wrong_checksum_drops_the_link_and_writes_nothing(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     async with served() as primary:
         packed = pack(BLOCK, Compression.NONE, Checksum.CRC32)
         packed = type(packed)(packed.fields, b"\xff" + bytes(packed.data)[1:])
         primary.say(encode_request(Command.WRITE, 1, 0, len(BLOCK), packed=packed))
         await primary.ended.wait()
-        assert isinstance(primary.error, ProtocolError)
+        assert events_of_errors(caplog) == ["disconnect"]
         assert not any(primary.disk.data)
 
 
