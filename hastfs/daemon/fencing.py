@@ -84,16 +84,24 @@ class Fencer:
 
     def want(self, wanted: bool) -> None:
         """The worker asks, or there is a link again and it does not any more."""
-        self._wanted = wanted
         self._asked += 1
+        if wanted and self.granted:  # it does not know yet
+            self._go_on()
+            return
+        self._wanted = wanted
         if not wanted:
             self._final = False
             self.problem = ""
         self._change()
 
     def linked(self) -> None:
-        """There is a link: the next time that it is lost, everything is asked anew."""
+        """There is a link: the next time that it is lost, everything is asked anew.
+
+        Who had asked may have been another worker, or does not say any more that it is over: the other node must not
+        be shot while it is needed.
+        """
         self.granted = False
+        self.want(False)
 
     def allow(self) -> None:
         """An administrator takes the responsibility."""

@@ -204,6 +204,7 @@ class PrimaryRole:
 
     async def _begin(self, nursery: trio.Nursery, force: bool) -> None:
         await self._export.mount()
+        self._fencer.granted = force  # for all of its workers
         self.worker = worker = await self._start_worker(nursery, force=force, taking_over=False)
         await worker.wait_ready()
         self._fencer.starting = False

@@ -28,6 +28,8 @@ class Fencing:
         self.released: Callable[[], None] = lambda: None
         """Is called when nothing is held any more."""
         self._ask = ask
+        self._time = 0  # how often something was held: the link may come and go before anybody looks
+        self._asked = 0  # the last time for which the program was asked
         self._starting = False
         self._refusal: str | None = None
         self._changed = trio.Event()
@@ -35,6 +37,8 @@ class Fencing:
     def hold(self) -> None:
         """The link is lost, or there was none yet."""
         self.granted = False
+        if not self.held:
+            self._time += 1
         self._set(True)
 
     def release(self) -> None:
@@ -44,8 +48,11 @@ class Fencing:
             self.released()
 
     def answer(self, go_on: bool, reason: str) -> None:
-        """What came of it; `reason`: why not, in a sentence. If no, whoever serves already goes on waiting."""
-        if go_on and self.held:
+        """What came of it; `reason`: why not, in a sentence. If no, whoever serves already goes on waiting.
+
+        A yes to what was asked before the link came and went again is none: the other node was there meanwhile.
+        """
+        if go_on and self.held and self._asked == self._time:
             self.granted = True
             self.release()
         elif not go_on and self._starting:
@@ -57,11 +64,14 @@ class Fencing:
         self._starting = True
         try:
             if self.held:
-                self._ask(True)
-            while self.held:
+                self._want()
+            time = self._time
+            while self.held and self._time == time:
                 if self._refusal is not None:
                     raise BusyError(self._refusal)
                 await self._changed.wait()
+            if self._asked:
+                self._ask(False)
         finally:
             self._starting = False
 
@@ -70,15 +80,24 @@ class Fencing:
         while True:
             while not self.held:
                 await self._changed.wait()
+            time = self._time
             with trio.move_on_after(GRACE):
-                await self._until_released()
-            if self.held:
-                self._ask(True)
-                await self._until_released()
+                await self._until_over(time)
+            if self._is_held(time):
+                self._want()
+                await self._until_over(time)
                 self._ask(False)
 
-    async def _until_released(self) -> None:
-        while self.held:
+    def _want(self) -> None:
+        self._asked = self._time
+        self._ask(True)
+
+    def _is_held(self, time: int) -> bool:
+        """Still, and not again."""
+        return self.held and self._time == time
+
+    async def _until_over(self, time: int) -> None:
+        while self._is_held(time):
             await self._changed.wait()
 
     def _set(self, held: bool) -> None:

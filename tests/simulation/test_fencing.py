@@ -161,6 +161,38 @@ async def test_an_answer_counts_for_one_loss_only(autojump_clock: MockClock) -> 
         a.fencing.answer(True, "")
 
 
+async def test_an_answer_does_not_count_if_the_link_came_and_went_before_anybody_looked(
+    autojump_clock: MockClock,
+) -> None:
+    asked: list[bool] = []
+    one = fencing.Fencing(asked.append)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.run)
+        one.hold()
+        await until(lambda: asked == [True])
+        one.release()
+        one.hold()
+        one.answer(True, "")
+        assert one.held
+        await trio.sleep(fencing.GRACE + 1)
+        assert asked == [True, False, True]
+        one.answer(True, "")
+        assert not one.held
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_link_that_comes_while_a_start_waits_ends_the_question(autojump_clock: MockClock) -> None:
+    async with fenced_pair() as (a, b, asked):
+        await a.stop()
+        b.reachable = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.become_primary)
+            await until(lambda: asked == [True])
+            b.reachable = True
+        assert linked(a)
+        assert asked == [True, False]
+
+
 @pytest.mark.parametrize("answer", [True, False])
 async def test_a_primary_that_starts_alone_asks_first(autojump_clock: MockClock, answer: bool) -> None:
     async with fenced_pair() as (a, b, _):

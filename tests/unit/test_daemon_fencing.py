@@ -178,6 +178,29 @@ async def test_what_was_granted_ends_with_the_next_link(autojump_clock: MockCloc
         assert not stage.fencer.granted
 
 
+async def test_nobody_is_fenced_once_there_is_a_link_whoever_had_asked(autojump_clock: MockClock) -> None:
+    """A worker that had asked and died cannot say any more that it is over, nor does its successor know of it."""
+    async with fencer(1, 7) as stage:
+        stage.fencer.want(True)
+        await trio.sleep(0.5)
+        stage.fencer.linked()
+        await trio.sleep(1000)
+        assert len(stage.program.calls) == 1
+        assert not stage.fencer.granted
+        assert stage.fencer.trouble == ("", "")
+
+
+async def test_a_worker_that_asks_for_what_is_granted_already_hears_so_at_once(autojump_clock: MockClock) -> None:
+    async with fencer(7, 1) as stage:
+        stage.fencer.want(True)
+        await trio.sleep(1)
+        stage.fencer.want(True)  # its successor, started before the answer
+        await trio.sleep(1000)
+        assert len(stage.program.calls) == 1
+        assert stage.told == [True, True]
+        assert stage.fencer.granted
+
+
 async def test_at_the_start_it_is_asked_once_and_says_why_not(autojump_clock: MockClock) -> None:
     async with fencer(5) as stage:
         reasons: list[str] = []

@@ -106,6 +106,27 @@ async def test_a_primary_is_usable_before_the_role_is_had(stage: Stage) -> None:
     assert stage.hooks.fired == ["role disk init primary"]
 
 
+@pytest.mark.parametrize("force", [True, False])
+async def test_what_force_allowed_counts_for_the_next_worker_too_until_there_was_a_link(
+    stage: Stage, autojump_clock: trio.testing.MockClock, force: bool
+) -> None:
+    await stage.become(Role.PRIMARY, force=force)
+    stage.workers[-1].end(KILLED)
+    await trio.sleep(5)
+    assert _allowed(stage) is force
+    stage.notify(Event.CONNECT)
+    stage.workers[-1].end(KILLED)
+    await trio.sleep(5)
+    assert not _allowed(stage)
+
+
+def _allowed(stage: Stage) -> bool:
+    job = stage.jobs[-1]
+    assert isinstance(job, PrimaryJob)
+    assert job.taking_over
+    return job.fenced
+
+
 async def test_the_same_role_again_changes_nothing(stage: Stage) -> None:
     await stage.become(Role.PRIMARY)
     assert await stage.become(Role.PRIMARY) is Role.PRIMARY
