@@ -350,6 +350,8 @@ class ManagedResource:
             return replace(told, role=role, connection=self._connection())
         if told.last_in_sync is not None:
             self._last_in_sync = told.last_in_sync
+        if told.connection == "refused":  # for another reason by now: the other node was made anew, and wrongly
+            self._split_brain = False
         connection = "split-brain" if self._split_brain and told.connection != "connected" else told.connection
         return replace(told, connection=connection, last_in_sync=self._last_in_sync)
 

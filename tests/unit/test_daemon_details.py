@@ -73,6 +73,17 @@ async def test_a_split_brain_is_remembered_between_two_attempts(stage: Stage, mo
     assert seen.remedy.startswith("hastctl role init disk")
 
 
+async def test_what_hinders_after_a_split_brain_is_told_instead(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other node was made anew, but with extents of another size, for example."""
+    await stage.become(Role.PRIMARY)
+    assert stage.notify is not None
+    stage.notify(Event.SPLIT_BRAIN)
+    for connection in ("refused", "connecting"):
+        tells(monkeypatch, Details("primary", connection, "up-to-date", problem="Extent size differs."))
+        seen = await stage.resource.details()
+        assert (seen.connection, seen.problem) == (connection, "Extent size differs.")
+
+
 async def test_the_remedy_of_a_split_brain_makes_a_component_that_the_other_node_takes(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
