@@ -282,7 +282,7 @@ def _table(values: dict[str, str]) -> bool | None:
 def _goal(values: dict[str, str]) -> Goal:
     word = values.get("--for")
     if word is None:
-        raise UsageShown(HASTCTL_USAGE)
+        raise UsageShown(f"hastctl: wait needs --for {' | '.join(Goal.words())}")
     if word not in Goal.words():
         raise UsageShown(f"hastctl: Invalid goal (expected {', '.join(Goal.words())})")
     return Goal(word)

@@ -169,3 +169,8 @@ def test_help_is_no_error(arguments: list[str]) -> None:
     with pytest.raises(HelpWanted) as caught:
         parse_hastctl(arguments)
     assert (caught.value.exit_code, caught.value.command) == (0, "" if len(arguments) == 1 else arguments[0])
+
+
+def test_a_wait_for_nothing_is_told_what_there_is_to_wait_for() -> None:
+    with pytest.raises(UsageShown, match=r"^hastctl: wait needs --for primary \| secondary \| "):
+        parse_hastctl(["wait", "disk"])
