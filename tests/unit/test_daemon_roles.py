@@ -114,6 +114,7 @@ async def test_what_force_allowed_counts_for_the_next_worker_too_until_there_was
     stage.workers[-1].end(KILLED)
     await trio.sleep(5)
     assert _allowed(stage) is force
+    assert stage.notify is not None
     stage.notify(Event.CONNECT)
     stage.workers[-1].end(KILLED)
     await trio.sleep(5)
