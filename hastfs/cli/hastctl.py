@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     As in a shell it is 128 and the signal's number where another program would have died of a signal.
     """
+    output.open_standard()
     try:
         return _obey(sys.argv[1:] if arguments is None else arguments)
     except UsageShown as error:

@@ -140,7 +140,11 @@ PAGES: Final = {
     ),
     "wait": Page(
         "wait until resources are in a state",
-        (f"Returns when all of them are: {', '.join(GOALS)}. Exit status 75 if that takes longer than the timeout.",),
+        (
+            f"Returns when all of them are: {', '.join(GOALS)}. Exit status 75 if that takes longer than the timeout.",
+            "synced: connected, and both nodes have the same data. usable: primary, and applications can use the disk. "
+            "disconnected: there is no link to the other node, whatever the role.",
+        ),
         (
             ("until both nodes have the same data", "hastctl wait shared --for synced"),
             ("until the disk can be used, a minute at most", "hastctl wait --timeout 60 shared --for usable"),
@@ -208,7 +212,8 @@ HASTD_PAGE: Final = Page(
     "the daemon of HastFS: one disk on two nodes",
     (
         "Reads hast.conf, checks everything that can be checked, goes into the background, and serves hastctl. "
-        "Resources have role init then: `hastctl role` or cluster software decides.",
+        "Resources have role init then: `hastctl role` or cluster software decides; with `autorole on` in hast.conf "
+        "the last role is taken again.",
         "SIGHUP has it read hast.conf again, SIGTERM and SIGINT end it in order.",
     ),
     (

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from hastfs.errors import OutputError
 
@@ -14,6 +15,25 @@ _PREFIXES = "KMGTPE"
 _DIVISOR = 1024
 _DECIMAL_CUT = 972.8
 """Above this remainder of 1024 a value would be rounded to the next whole number (humanize_number(3))."""
+
+
+def open_standard() -> None:
+    """Standard output or error that was closed (`>&-`) is there again, so that no file or socket gets its number.
+
+    Output still fails, as for any program: with EBADF.
+    """
+    if sys.stdout is None:
+        sys.stdout = _unwritable(1)
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - until the end; nobody is left to tell
+
+
+def _unwritable(number: int) -> TextIO:
+    fd = os.open(os.devnull, os.O_RDONLY)
+    if fd != number:
+        os.dup2(fd, number)
+        os.close(fd)
+    return open(number, "w", closefd=False)
 
 
 def say(text: str) -> None:

@@ -41,6 +41,11 @@ def number(count: float) -> str:
     return f"{_short(value) if unit else round(value)}{' kMGT'[unit].strip()}"
 
 
+def several(count: int, thing: str) -> str:
+    """`1 resource`, `2 resources`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def span(seconds: float) -> str:
     """Two units at most, rounded down: `12 s`, `3 min`, `2 h 5 min`, `4 d 1 h`, `over 100 d`."""
     if seconds > _LONGEST:

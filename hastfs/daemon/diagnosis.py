@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hastfs.details import Details
+from hastfs.ondisk.geometry import create_command
 
 _SPLIT_BRAIN = (
     "Split brain: both nodes were written to separately, and both keep their data. Decide whose is to be thrown away: "
@@ -12,9 +13,12 @@ _SPLIT_BRAIN = (
 )
 
 
-def diagnosed(details: Details, name: str) -> Details:
-    """With `problem` and `remedy` of the resource `name`; a `problem` that a worker knows of is only completed."""
-    problem, remedy = _diagnosis(details, name)
+def diagnosed(details: Details, name: str, extentsize: int = 0, keepdirty: int = 0) -> Details:
+    """With `problem` and `remedy` of the resource `name`; a `problem` that a worker knows of is only completed.
+
+    `extentsize` (bytes) and `keepdirty` are its component's, 0 if not known.
+    """
+    problem, remedy = _diagnosis(details, name, create_command(name, extentsize, keepdirty))
     return replace(details, problem=problem, remedy=remedy)
 
 
@@ -28,11 +32,11 @@ def unanswered(details: Details, pid: int) -> Details:
     )
 
 
-def _diagnosis(details: Details, name: str) -> tuple[str, str]:  # noqa: PLR0911 - a list of cases, the worst first
+def _diagnosis(details: Details, name: str, create: str) -> tuple[str, str]:  # noqa: PLR0911 - cases, the worst first
     if details.role == "init":
         return details.problem, ""
     if details.connection == "split-brain":
-        return _SPLIT_BRAIN, f"hastctl role init {name} && hastctl create {name} && hastctl role secondary {name}"
+        return _SPLIT_BRAIN, f"hastctl role init {name} && {create} && hastctl role secondary {name}"
     linked = details.connection == "connected"
     if details.disk == "detached":
         return _detached(name, linked=linked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -67,7 +67,7 @@ class ManagedResource:
         self._split_brain = False
         self._connects = self._disconnects = 0
         self._last_in_sync: float | None = None  # as the present worker, or one before it, said last
-        self._resting: tuple[str, int, str] | None = None  # what a secondary's component says of itself
+        self._resting: _Resting | None = None  # what a secondary's component says of itself
         self._ended = False
         self._nursery: trio.Nursery
         self._primary: PrimaryRole | None = None
@@ -324,20 +324,22 @@ class ManagedResource:
     async def details(self, cells: int = 0) -> Details:
         """Everything, in bounded time, whatever is wrong. `cells`: so many parts of `Details.dirty_map`."""
         worker = self._worker()
+        geometry = (0, 0)
         known = Details(role=self.role.word, connection=self._connection())
         if worker is None:
             if self.role is Role.SECONDARY:
-                known = await self._at_rest(known)
+                known, geometry = await self._at_rest(known)
             elif self.role is Role.PRIMARY:
                 known = replace(known, answered=False, problem="The worker has ended; another one is being started.")
         else:
             try:
                 told = await worker.status(cells)
                 known = replace(self._completed(told.details), held=told.status == "held")
+                geometry = told.extentsize, told.keepdirty
             except SystemFailure:
                 if not worker.ended.is_set():
                     return unanswered(self._counted(known), worker.pid)
-        found = diagnosed(self._counted(known), self.config.name)
+        found = diagnosed(self._counted(known), self.config.name, *geometry)
         problem, remedy = ("", "") if self._primary is None else self._primary.trouble
         return replace(found, problem=problem, remedy=remedy) if problem else found
 
@@ -348,6 +350,8 @@ class ManagedResource:
             return replace(told, role=role, connection=self._connection())
         if told.last_in_sync is not None:
             self._last_in_sync = told.last_in_sync
+        if told.connection == "refused":  # for another reason by now: the other node was made anew, and wrongly
+            self._split_brain = False
         connection = "split-brain" if self._split_brain and told.connection != "connected" else told.connection
         return replace(told, connection=connection, last_in_sync=self._last_in_sync)
 
@@ -368,13 +372,17 @@ class ManagedResource:
             return "none"
         return "split-brain" if self._split_brain else "connecting"
 
-    async def _at_rest(self, known: Details) -> Details:
-        """Of a secondary without a worker: what is on its disk, looked at once, for nobody changes it meanwhile."""
+    async def _at_rest(self, known: Details) -> tuple[Details, tuple[int, int]]:
+        """Of a secondary without a worker: what is on its disk, looked at once, for nobody changes it meanwhile.
+
+        And extent size and keepdirty.
+        """
         if self._resting is None:
             with trio.move_on_after(STATUS_WITHIN):
                 self._resting = await trio.to_thread.run_sync(_resting, self.config, abandon_on_cancel=True)
-        disk, size, problem = self._resting or ("unknown", 0, "The component's disk does not answer.")
-        return replace(known, disk=disk, size=size, problem=problem, last_in_sync=self._last_in_sync)
+        found = self._resting or _Resting(problem="The component's disk does not answer.")
+        known = replace(known, disk=found.disk, size=found.size, problem=found.problem, last_in_sync=self._last_in_sync)
+        return known, (found.extentsize, found.keepdirty)
 
     def _worker(self) -> Worker | None:
         if self._primary is not None:
@@ -387,14 +395,26 @@ def check_component(config: ResourceConfig) -> None:
     read_metadata(config)
 
 
-def _resting(config: ResourceConfig) -> tuple[str, int, str] | None:
-    """What a component says of itself: `Details.disk`, `size` and `problem`. Blocks."""
+@dataclass(frozen=True, slots=True)
+class _Resting:
+    """What a component says of itself: `Details.disk`, `size` and `problem`, and what it was made with."""
+
+    disk: str = "unknown"
+    size: int = 0
+    problem: str = ""
+    extentsize: int = 0
+    keepdirty: int = 0
+
+
+def _resting(config: ResourceConfig) -> _Resting:
+    """Blocks."""
     try:
         metadata = read_metadata(config)
     except HastError as error:
-        return "unknown", 0, one_line(str(error))
+        return _Resting(problem=one_line(str(error)))
     whole = metadata.consistency is Consistency.CONSISTENT
-    return "up-to-date" if whole else "inconsistent", provider_size(metadata.datasize), ""
+    disk, size = "up-to-date" if whole else "inconsistent", provider_size(metadata.datasize)
+    return _Resting(disk, size, extentsize=metadata.extentsize, keepdirty=metadata.keepdirty)
 
 
 def _configured(config: ResourceConfig) -> ResourceStatus:

@@ -41,7 +41,7 @@ SERVED_WELL = 1.0
 _MOMENT = 0.5  # Seconds; who uses a disk for less than that is in nobody's way: udev and losetup(8) only look at it.
 _LOOK_EVERY = 0.05
 _SLOWEST_RESTART = 2.0  # Seconds; the first one comes at once, since applications wait for it.
-_LOOK_AT_WORKER = 10.0  # Seconds; one that does not answer twice in a row hangs.
+_LOOK_AT_WORKER = 30.0  # Seconds; one that does not answer twice in a row hangs. A look costs some 3 ms of both.
 _STOP_MARGIN = 5.0  # Seconds beyond the resource's timeout for a primary's worker to end in order.
 _SECONDARY_STOPS_WITHIN = 5.0  # Seconds.
 

@@ -168,7 +168,7 @@ class Connector:
         self._reported = reason
         log.warning("No connection to %s: %s", self._peer, reason, extra=about(peer=str(self._peer), reason=reason))
         if isinstance(error, SplitBrain):
-            log.error("%s", split_brain_advice(self._config.name), extra=about("split-brain"))
+            log.error("%s", split_brain_advice(self._replica.metastore.metadata), extra=about("split-brain"))
             self._notify(Event.SPLIT_BRAIN)
 
     async def _attempt(self, dial: Dial) -> None:

@@ -6,6 +6,9 @@ import enum
 from collections.abc import Callable
 from typing import TypeAlias
 
+from hastfs.ondisk.geometry import create_command
+from hastfs.ondisk.metadata import Metadata
+
 
 class Event(enum.Enum):
     """The values are the words that hooks get as their first argument."""
@@ -22,11 +25,13 @@ class Event(enum.Enum):
     """Ours: the primary has a component again; what it lacks comes by a resync."""
 
 
-def split_brain_advice(resource: str) -> str:
-    """What an administrator has to do."""
+def split_brain_advice(metadata: Metadata) -> str:
+    """What an administrator has to do. `metadata`: of the resource's component here."""
+    name = metadata.resource
+    create = create_command(name, metadata.extentsize, metadata.keepdirty)
     return (
         "Split-brain: both nodes were written to separately. Both keep their data. Decide whose is to be thrown away, "
-        f"and on that node: hastctl role init {resource}; hastctl create {resource}; hastctl role secondary {resource}"
+        f"and on that node: hastctl role init {name}; {create}; hastctl role secondary {name}"
     )
 
 

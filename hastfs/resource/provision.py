@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import ComponentError, DataError, HastError, MetadataError, SystemFailure
 from hastfs.model import Consistency, Generations, Role
+from hastfs.ondisk.geometry import create_command
 from hastfs.ondisk.layout import COPY_SIZE, METADATA_SIZE, SECOND_COPY, Layout, check_geometry
 from hastfs.ondisk.metadata import Metadata, choose, encode
 from hastfs.resource.component import Absent, Component, FileComponent, media_size, open_locked, read_head
@@ -97,19 +98,19 @@ def attach_component(config: ResourceConfig, left: Metadata) -> Opened:
 
 def check_same_disk(found: Metadata, left: Metadata, config: ResourceConfig) -> None:
     """ComponentError if what was found on the component cannot take the place of what was there."""
+    create = create_command(config.name, left.extentsize, left.keepdirty)
     for what, there, here in (
         ("disk", left.datasize, found.datasize),
         ("extents", left.extentsize, found.extentsize),
     ):
         if there != here:
             raise ComponentError(
-                f"{config.local} is for {what} of {here} bytes, not {there}. Make it anew with the right sizes: "
-                f"hastctl create {config.name}"
+                f"{config.local} is for {what} of {here} bytes, not {there}. "
+                f"Make it anew with the right sizes: {create}"
             )
     if found.resuid not in (0, left.resuid):
         raise ComponentError(
-            f"{config.local} belongs to another pair of nodes. If its data may be thrown away: "
-            f"hastctl create {config.name}"
+            f"{config.local} belongs to another pair of nodes. If its data may be thrown away: {create}"
         )
 
 

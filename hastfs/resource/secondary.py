@@ -124,6 +124,10 @@ class Secondary:
         # keepdirty is the primary's business; the original shows 0 on a secondary.
         return Status("complete", 0, metadata.extentsize, 0, self._statistics.as_dict() | queues, self._look())
 
+    @property
+    def metadata(self) -> Metadata:
+        return self._metastore.metadata
+
     def _look(self) -> Details:
         metadata = self._metastore.metadata
         whole = metadata.consistency is Consistency.CONSISTENT
@@ -601,7 +605,7 @@ async def serve(
     except SplitBrain as error:
         # Not logged here: the primary comes again and again, and only hastd knows what it has said already.
         notify(Event.SPLIT_BRAIN)
-        raise SplitBrain(split_brain_advice(secondary.resource)) from error
+        raise SplitBrain(split_brain_advice(secondary.metadata)) from error
     except OSError as error:
         raise LinkLost(f"Connection lost during the handshake: {plain(error)}") from error
     log.info("Connected to the primary.", extra=about("connect"))

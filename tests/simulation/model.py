@@ -95,6 +95,7 @@ class Request:
         self.primary = primary
         self.since = trio.current_time()
         self.link = primary.link
+        self.connects = primary.telemetry.connects
         self.stale = primary.stale
         self.errors = self._errors()
         self.ways = self._ways()
@@ -402,10 +403,11 @@ class Model:
         node = request.node
         if node.config.fence is None or node.config.remote is None or request.primary.link is not None:
             return
+        never = request.link is None and request.primary.telemetry.connects == request.connects
         waits = not isinstance(request, Read) and not (
             isinstance(request, Write) and request.modes != {Replication.FULLSYNC}
         )
-        if (request.link is None or waits) and not (request.primary.stale or self.programs[node.name].allowed):
+        if (never or waits) and not (request.primary.stale or self.programs[node.name].allowed):
             raise Violation(
                 f"{node.name} goes on without the other node, which is not fenced: {type(request).__name__}"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hastfs.cli.check import compare, findings, local, peer
 from hastfs.cli.check.compare import Here
 from hastfs.cli.check.findings import Finding, Level
 from hastfs.config.schema import Config, ResourceConfig
+from hastfs.details import Details
 from hastfs.model import Checksum, Compression, Consistency, Generations, Replication, Role
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol import handshake
@@ -168,3 +170,39 @@ async def test_a_name_that_is_none_and_a_source_that_is_not_ours_are_found() -> 
     other = replace(remote(1), source=address.parse("192.0.2.7", 0))
     assert bad((await peer.ask(other, 30)).findings) == [("problem", "source")]
     assert bad((await peer.ask(CONFIG, 30)).findings) == [("warning", "peer")]
+
+
+def test_a_component_that_this_user_may_not_open_is_not_to_be_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").write_bytes(b"")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    found, _ = local.resource(config(tmp_path), replace(CONFIG, local=str(tmp_path / "disk")), None)
+    assert [(one.text, one.remedy) for one in found if one.check == "component"] == [
+        (f"{tmp_path}/disk cannot be read and written: are you root?", "")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("details", "expected"),
+    [
+        (Details("primary", "split-brain", problem="Split brain.", remedy="hastctl role"), [("problem", "state")]),
+        (Details("primary", "connected", "detached", problem="Broken."), [("problem", "state")]),
+        (Details("primary", answered=False, problem="Hangs."), [("problem", "state")]),
+        (Details("secondary", "connecting", problem="No primary is connected."), []),
+    ],
+)
+def test_what_hastd_knows_to_be_wrong_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, details: Details, expected: list[tuple[str, str]]
+) -> None:
+    monkeypatch.setattr(local, "read_metadata", lambda resource: METADATA)
+    (tmp_path / "disk").write_bytes(b"")
+    status = ResourceStatus("disk", details=details)
+    found, _ = local.resource(config(tmp_path), replace(CONFIG, local=str(tmp_path / "disk")), status)
+    assert [one for one in bad(found) if one[1] == "state"] == expected
+    assert all(one.remedy == details.remedy for one in found if one.check == "state")
+
+
+async def test_an_address_is_not_said_to_be_itself() -> None:
+    asked = await peer.ask(remote(1), 30)
+    assert asked.findings[0] == findings.ok("address", "127.0.0.1 is an address.")

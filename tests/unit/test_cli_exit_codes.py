@@ -134,6 +134,11 @@ def test_create_and_dump_go_on_after_an_unknown_resource(machine: Machine, capsy
         ("status nope", "Name\tStatus\t Role\t\tComponents\nnope\tERR1\n", ""),
         ("list nope", "nope:\n  error: 1\n", ""),
         ("role primary nope", "", "[WARNING] [nope] Received error 1 from hastd.\n"),
+        (
+            "log-level nope",
+            "",
+            "[ERROR] [nope] Unknown resource, and no level (debug, info, warning, error).\n",
+        ),
     ],
 )
 def test_what_the_daemon_does_not_know_is_1(

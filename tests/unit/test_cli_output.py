@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from hastfs.cli import output
@@ -124,3 +127,16 @@ def test_messages_carry_level_and_resource(capsys: pytest.CaptureFixture[str]) -
         "[DEBUG][1] [disk] Shown.\n",
         "[ERROR] Bad.\n[ERROR] [disk] Bad.\n[WARNING] [disk] Odd.\n",
     )
+
+
+@pytest.mark.parametrize(
+    ("closed", "code", "err"),
+    [
+        (">&-", 74, "[ERROR] Unable to write to standard output: Bad file descriptor.\n"),
+        (">&- 2>&-", 74, ""),
+    ],
+)
+def test_a_closed_standard_output_is_an_error_like_any_other(closed: str, code: int, err: str) -> None:
+    line = f"'{sys.executable}' -m hastfs.cli.hastctl completion bash {closed}"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (code, err)

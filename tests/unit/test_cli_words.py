@@ -97,3 +97,8 @@ def test_there_are_no_hundred_percent_before_all_is_done() -> None:
     assert words.percent(999_999, 1_000_000) == "99.9 %"
     assert words.percent(1, 1) == "100.0 %"
     assert words.percent(0, 0) == "100.0 %"
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, "0 resources"), (1, "1 resource"), (2, "2 resources")])
+def test_one_is_not_several(count: int, expected: str) -> None:
+    assert words.several(count, "resource") == expected

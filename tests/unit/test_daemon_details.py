@@ -73,6 +73,31 @@ async def test_a_split_brain_is_remembered_between_two_attempts(stage: Stage, mo
     assert seen.remedy.startswith("hastctl role init disk")
 
 
+async def test_what_hinders_after_a_split_brain_is_told_instead(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other node was made anew, but with extents of another size, for example."""
+    await stage.become(Role.PRIMARY)
+    assert stage.notify is not None
+    stage.notify(Event.SPLIT_BRAIN)
+    for connection in ("refused", "connecting"):
+        tells(monkeypatch, Details("primary", connection, "up-to-date", problem="Extent size differs."))
+        seen = await stage.resource.details()
+        assert (seen.connection, seen.problem) == (connection, "Extent size differs.")
+
+
+async def test_the_remedy_of_a_split_brain_makes_a_component_that_the_other_node_takes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.resource.config = replace(CONFIG, remote=parse("192.0.2.2"))
+    monkeypatch.setattr(managed, "read_metadata", lambda config: Metadata(CONFIG.name, 1 << 20, 1 << 16, 9, 8192))
+    await stage.become(Role.SECONDARY)
+    await stage.resource.accept_link(link())
+    assert stage.notify is not None
+    stage.notify(Event.SPLIT_BRAIN)
+    stage.workers[0].end(KILLED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert " && hastctl create -e 64K -k 9 disk && " in (await stage.resource.details()).remedy
+
+
 async def test_a_worker_that_hangs_leaves_what_is_known_without_it(stage: Stage) -> None:
     await stage.become(Role.PRIMARY)
     stage.workers[0].hangs = True

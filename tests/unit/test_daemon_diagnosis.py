@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hastfs.cli.options import parse_hastctl
 from hastfs.daemon.diagnosis import diagnosed, unanswered
 from hastfs.details import Details
+from hastfs.ondisk.geometry import DEFAULT_EXTENTSIZE, DEFAULT_KEEPDIRTY
 
 REFUSED = "No connection to tcp4://192.0.2.2: Connection refused."
 
@@ -38,6 +40,24 @@ def test_what_is_wrong_and_what_helps(details: Details, problem: str, remedy: st
     assert bool(found.problem) is bool(problem)
     assert found.remedy.startswith(remedy)
     assert bool(found.remedy) is bool(remedy)
+
+
+@pytest.mark.parametrize(
+    ("extentsize", "keepdirty", "create"),
+    [
+        (2 << 20, 64, "hastctl create disk"),
+        (4 << 20, 64, "hastctl create -e 4M disk"),
+        (512, 64, "hastctl create -e 512 disk"),
+        (64 << 10, 9, "hastctl create -e 64K -k 9 disk"),
+        (1 << 30, 0, "hastctl create -e 1G disk"),
+    ],
+)
+def test_a_component_is_made_anew_as_it_was(extentsize: int, keepdirty: int, create: str) -> None:
+    remedy = diagnosed(Details("primary", "split-brain"), "disk", extentsize, keepdirty).remedy
+    assert f" && {create} && " in remedy
+    options = parse_hastctl(create.split()[1:])
+    assert (options.extentsize or DEFAULT_EXTENTSIZE) == extentsize
+    assert (options.keepdirty or DEFAULT_KEEPDIRTY) == (keepdirty or DEFAULT_KEEPDIRTY)
 
 
 def test_a_worker_that_does_not_answer_is_named() -> None:

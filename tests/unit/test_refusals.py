@@ -214,5 +214,5 @@ async def test_a_split_brain_comes_with_what_to_do_and_is_logged_by_hastd_alone(
     async with serving(used(3, 0), step3=step3) as primary:
         with trio.fail_after(60):
             await primary.ended.wait()
-        assert f"hastctl create {RESOURCE}" in str(primary.error)
+        assert f"hastctl create -e 4K -k 4 {RESOURCE};" in str(primary.error)
     assert caplog.text == ""

@@ -14,6 +14,8 @@ PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 # Colours for both: a picture in a page has no say in the page's ground, but knows what the reader prefers.
 STYLE = """
   text { font: 14px sans-serif; fill: #1f2328; } .small { font-size: 12px; } .box { fill: #ddf4ff; stroke: #0969da; }
+  .tiny { font-size: 9px; }
+  .series0 { fill: #0969da; } .series1 { fill: #80b4f0; } .series2 { fill: #1a7f37; } .series3 { fill: #86cf9a; }
   .disk { fill: #dafbe1; stroke: #1a7f37; } .bad { fill: #ffebe9; stroke: #cf222e; } .ground { fill: #ffffff; }
   .line { stroke: #57606a; stroke-width: 1.5; fill: none; } .tip { fill: #57606a; }
   @media (prefers-color-scheme: dark) {
@@ -43,8 +45,13 @@ class Picture:
         for number, line in enumerate(lines):
             self.text(x + width / 2, top + 18 * number, line, anchor="middle", small=number > 0)
 
-    def text(self, x: float, y: float, words: str, *, anchor: str = "start", small: bool = True) -> None:
-        css = ' class="small"' if small else ""
+    def bar(self, x: int, y: int, width: int, height: int, kind: str) -> None:
+        self._parts.append(f'<rect class="{kind}" x="{x}" y="{y}" width="{width}" height="{height}"/>')
+
+    def text(
+        self, x: float, y: float, words: str, *, anchor: str = "start", small: bool = True, tiny: bool = False
+    ) -> None:
+        css = ' class="tiny"' if tiny else ' class="small"' if small else ""
         self._parts.append(f'<text{css} x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escape(words)}</text>')
 
     def arrow(self, *points: tuple[int, int], both: bool = False) -> None:

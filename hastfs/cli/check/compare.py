@@ -10,6 +10,7 @@ from hastfs.cli.check.findings import Finding, ok, problem, warning
 from hastfs.config.schema import ResourceConfig
 from hastfs.errors import one_line
 from hastfs.model import Role
+from hastfs.ondisk.geometry import create_command
 from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol import handshake
 from hastfs.protocol.handshake import Refusal
@@ -86,7 +87,9 @@ def _role(ours: Role | None, theirs: Role) -> Finding:
 def _component(here: Here, answer: Answer) -> Iterator[Finding]:
     name = here.config.name
     if answer.component is Component.MISSING:
-        yield problem("peer-component", "The other node has no component.", f"there: hastctl create {name}")
+        ours = here.metadata
+        create = create_command(name) if ours is None else create_command(name, ours.extentsize, ours.keepdirty)
+        yield problem("peer-component", "The other node has no component.", f"there: {create}")
     elif answer.component is Component.UNUSABLE:
         text = "The other node's component cannot be used: `hastctl check` there says why."
         yield problem("peer-component", text, f"there: hastctl check {name}")

@@ -10,6 +10,7 @@ from hastfs.cli import words
 from hastfs.cli.check.findings import Finding, ok, problem, warning
 from hastfs.cli.client import Client
 from hastfs.config.schema import Config, ResourceConfig
+from hastfs.details import Details
 from hastfs.errors import HastError
 from hastfs.model import Consistency, Role
 from hastfs.ondisk.metadata import Metadata
@@ -33,12 +34,14 @@ def running(config: Config, within: float) -> tuple[Finding, Mapping[str, Resour
         return _not_running(config), {}
     try:
         with Client(config.control, within) as client:
-            found = client.ask(Request(ControlCommand.STATUS, resources=(ALL,))).resources
+            found = client.ask(Request(ControlCommand.STATUS, resources=(ALL,), details=True)).resources
     except HastError as error:
         if "refused" in str(error):
             return _not_running(config), {}
         return problem("hastd", str(error)), {}
-    return ok("hastd", f"hastd runs here, with {len(found)} resources."), {each.resource: each for each in found}
+    return ok("hastd", f"hastd runs here, with {words.several(len(found), 'resource')}."), {
+        each.resource: each for each in found
+    }
 
 
 def _not_running(config: Config) -> Finding:
@@ -47,7 +50,7 @@ def _not_running(config: Config) -> Finding:
 
 def node(config: Config) -> Iterator[Finding]:
     """What all resources share."""
-    yield ok("configuration", f"{config.path} can be used: {len(config.resources)} resources.")
+    yield ok("configuration", f"{config.path} can be used: {words.several(len(config.resources), 'resource')}.")
     for text in config.warnings:
         yield warning("configuration", text)
     yield _device_file("fuse", FUSE, "disks of a primary cannot be shown: modprobe fuse")
@@ -114,12 +117,12 @@ def _component(resource: ResourceConfig, status: ResourceStatus | None) -> tuple
         return [problem("component", text, f"{create} (a file also needs its size: -m)")], None
     if not stat.S_ISREG(kind) and not stat.S_ISBLK(kind):
         return [problem("component", f"{resource.local} is neither a file nor a block device.")], None
+    if not os.access(resource.local, os.R_OK | os.W_OK):
+        return [problem("component", f"{resource.local} cannot be read and written: are you root?")], None
     try:
         metadata = read_metadata(resource)
     except HastError as error:
         return [problem("component", str(error), create)], None
-    if not os.access(resource.local, os.R_OK | os.W_OK):
-        return [problem("component", f"{resource.local} cannot be written.")], None
     size = f"{words.size(metadata.datasize)}, extents of {words.size(metadata.extentsize)}"
     findings = [ok("component", f"{resource.local}: {size}.")]
     if metadata.consistency is not Consistency.CONSISTENT:
@@ -127,7 +130,15 @@ def _component(resource: ResourceConfig, status: ResourceStatus | None) -> tuple
         findings.append(warning("consistency", text))
     if status is not None and status.error and status.errmsg:
         findings.append(problem("hastd", status.errmsg))
+    elif status is not None and status.details is not None:
+        findings += _state(status.details)
     return findings, metadata
+
+
+def _state(details: Details) -> Iterator[Finding]:
+    """What hastd itself knows to be wrong, but for what the look at the other node tells better."""
+    if details.connection == "split-brain" or details.disk == "detached" or not details.answered:
+        yield problem("state", details.problem, details.remedy)
 
 
 def _in_force(resource: ResourceConfig, status: ResourceStatus | None) -> list[Finding]:

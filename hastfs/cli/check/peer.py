@@ -50,7 +50,9 @@ async def _ask(config: ResourceConfig, remote: Address, findings: list[Finding])
         found = await trio.socket.getaddrinfo(remote.host, remote.port, _FAMILIES[remote.family], socket.SOCK_STREAM)
     except OSError as error:
         return Asked([problem("address", f"{remote.host} cannot be looked up: {plain(error)}.")])
-    findings.append(ok("address", f"{remote.host} is {', '.join(dict.fromkeys(str(each[4][0]) for each in found))}."))
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    stands = "an address" if addresses == [remote.host] else ", ".join(addresses)
+    findings.append(ok("address", f"{remote.host} is {stands}."))
     why: OSError | None = None
     for family, _, protocol, _, target in found:
         with trio.socket.socket(family, socket.SOCK_STREAM, protocol) as sock:

@@ -6,13 +6,8 @@ from hastfs.cli import output
 from hastfs.cli.options import Options
 from hastfs.config.schema import Config
 from hastfs.errors import HastError
+from hastfs.ondisk.geometry import DEFAULT_EXTENTSIZE, DEFAULT_KEEPDIRTY
 from hastfs.resource import provision
-
-DEFAULT_EXTENTSIZE = 2 * 1024 * 1024
-"""Bytes (hastctl(8), -e)."""
-
-DEFAULT_KEEPDIRTY = 64
-"""Extents (hastctl(8), -k)."""
 
 
 def run(options: Options, config: Config) -> int:

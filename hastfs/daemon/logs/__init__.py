@@ -27,7 +27,7 @@ else:
 
 SYSLOG_SOCKET = "/dev/log"
 
-_LOOK_EVERY = 10.0  # Seconds; for repeats that nothing else brings to light.
+_LOOK_EVERY = 30.0  # Seconds; for repeats that nothing else brings to light.
 
 
 @dataclass(frozen=True, slots=True)
