@@ -20,6 +20,7 @@ from hastfs.resource import alone, primary
 from hastfs.resource.events import Event
 from tests.simulation.checkers import Coverage, are_strangers, check_equal, have_agreed, is_detached, no_whole_copy
 from tests.simulation.client import Client
+from tests.simulation.fence import Program
 from tests.simulation.mishaps import Mishaps
 from tests.simulation.model import CELL, CELLS, EXTENT, SIZE, Model, Violation
 from tests.simulation.node import Node, pair
@@ -254,13 +255,18 @@ class History:
 
     async def quiet(self) -> None:
         """All is well again and nothing is under way: the nodes become equal, or both know that they cannot."""
-        self.operator.at_peace = True
+        self._be_at_peace(True)
         for node in self.nodes:
             node.disk.trap = None
         self._heal()
         await self._settle_roles()
         await self._come_to_terms()
-        self.operator.at_peace = False
+        self._be_at_peace(False)
+
+    def _be_at_peace(self, whether: bool) -> None:
+        self.operator.at_peace = whether
+        for program in self.model.programs.values():
+            program.at_peace = whether
 
     async def _come_to_terms(self) -> None:
         primaries = self.operator.primaries
@@ -351,8 +357,11 @@ class History:
         return f"{'; '.join(parts)}; wrote {self.model.wrote} alone {self.model.alone}"
 
 
-async def live(seed: int, log: Log = lambda _: None) -> None:
-    """The life of that seed. Raises Violation (perhaps in a group) if a promise is broken."""
+async def live(seed: int, log: Log = lambda _: None, fenced: bool | None = None) -> None:
+    """The life of that seed; `fenced`: with a fence program (None: some are).
+
+    Raises Violation (perhaps in a group) if a promise is broken.
+    """
     chance = random.Random(seed)
     violations: list[Violation] = []
     with trio.move_on_after(LONGEST) as limit:
@@ -364,32 +373,22 @@ async def live(seed: int, log: Log = lambda _: None) -> None:
             metaflush = chance.random() < 0.9
             for node in (a, b):
                 node.config = replace(node.config, metaflush=metaflush)
-            if seed % 50 == 8:
+            programs: dict[str, Program] = {}
+            if seed % 25 == 8 if fenced is None else fenced:
                 for node in (a, b):
-                    _have_fenced(node, random.Random(f"{seed} {node.name}"), nursery)
+                    node.config = replace(node.config, fence="/fence")
+                    programs[node.name] = Program(node, random.Random(f"{seed} {node.name}"), nursery)
             if chance.random() < 0.25:
                 a.version = b.version = chance.choice((0, 1, 2))
             history = History(chance, a, b, nursery, lambda text: log(f"{trio.current_time():10.3f} {text}"))
             violations = history.violations
+            history.model.programs = programs
             await history.live()
             nursery.cancel_scope.cancel()  # from now on, engines may say what they like
     if violations:
         raise violations[0]
     if limit.cancelled_caught:
         raise Violation("it hangs")
-
-
-def _have_fenced(node: Node, chance: random.Random, nursery: trio.Nursery) -> None:
-    """A fence program that says yes, after a while: requests are held until then."""
-    node.config = replace(node.config, fence="/fence")
-
-    async def answer() -> None:
-        asking = node.fencing
-        if asking.held:
-            await trio.sleep(chance.choice((0.0, 0.1, 3.0)))
-            asking.answer(True, "")
-
-    node.asks_fence = lambda wanted: nursery.start_soon(answer) if wanted else None
 
 
 async def _here(function: Callable[..., object], *arguments: object) -> object:
@@ -405,7 +404,7 @@ class _Secrets:
         self.randbits = random.Random(seed).getrandbits
 
 
-def run(seed: int, log: Log = lambda _: None) -> None:
+def run(seed: int, log: Log = lambda _: None, *, fenced: bool | None = None) -> None:
     """Lives that life on a simulated clock, with trio's order of tasks and all identities from the seed."""
     # What pytest-trio does for tests with hypothesis; there is no public way.
     setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)  # noqa: B010
@@ -419,7 +418,7 @@ def run(seed: int, log: Log = lambda _: None) -> None:
     if seed % 2:
         ahead.GROUP_SHARE, ahead.SMALLEST = 3, 0  # 4 of them are marked at a time
     try:
-        trio.run(live, seed, log, clock=trio.testing.MockClock(autojump_threshold=0))
+        trio.run(live, seed, log, fenced, clock=trio.testing.MockClock(autojump_threshold=0))
     finally:
         alone.random_id.__globals__["secrets"] = secrets
         trio.to_thread.run_sync = in_thread

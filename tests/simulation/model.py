@@ -23,6 +23,7 @@ import trio
 from hastfs.model import Consistency, Replication
 from hastfs.ondisk.metadata import Metadata
 from tests.simulation.disk import SimulatedDisk
+from tests.simulation.fence import Program
 from tests.simulation.lostcache import LostCache
 from tests.simulation.node import Node
 
@@ -94,6 +95,7 @@ class Request:
         self.primary = primary
         self.since = trio.current_time()
         self.link = primary.link
+        self.connects = primary.telemetry.connects
         self.stale = primary.stale
         self.errors = self._errors()
         self.ways = self._ways()
@@ -207,6 +209,10 @@ class Model:
 
     def __init__(self, nodes: tuple[Node, Node]) -> None:
         self.nodes = nodes
+        self.programs: dict[str, Program] = {}
+        """The nodes' fence programs."""
+        self.leaving = ""
+        """The node that ends being primary in order: what is held then gets errors."""
         self.copies = {node.name: Copy(values_on(node.disk)) for node in nodes}
         self.writes: list[Write] = []
         self.number = 0
@@ -268,6 +274,8 @@ class Model:
         self.writes.remove(write)
         node, other, detached = write.node, write.node.other, write.primary.detached
         here, there = self.copies[node.name], self.copies[other.name]
+        if not error:
+            self.check_allowed(write)
         is_here, is_there = not error and not detached, not error and write.is_replicated()
         for cell in write.cells:
             values = {write.value} | write.overlapped[cell]
@@ -310,6 +318,7 @@ class Model:
         node, other, detached = flush.node, flush.node.other, flush.primary.detached
         source, target = (other, node) if flush.stale or detached else (node, other)
         quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
+        self.check_allowed(flush)
         self._forget_what_is_here(flush.primary, node)
         gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.link if flush.kept_link else None)
         if gone:
@@ -386,9 +395,28 @@ class Model:
 
     # -- what happens to nodes -------------------------------------------------------------------------------------
 
+    def check_allowed(self, request: Request) -> None:
+        """It succeeded. Without the other node, nothing does before that is fenced.
+
+        What was begun with a link may be answered after it is lost, if the mode does not wait for the other node.
+        """
+        node = request.node
+        if node.config.fence is None or node.config.remote is None or request.primary.link is not None:
+            return
+        never = request.link is None and request.primary.telemetry.connects == request.connects
+        waits = not isinstance(request, Read) and not (
+            isinstance(request, Write) and request.modes != {Replication.FULLSYNC}
+        )
+        if (never or waits) and not (request.primary.stale or self.programs[node.name].allowed):
+            raise Violation(
+                f"{node.name} goes on without the other node, which is not fenced: {type(request).__name__}"
+            )
+
     def linked(self, node: Node) -> None:
         """The primary `node` is connected: one of the two is brought up to date from the other."""
         primary = node.engine
+        if self.programs:
+            self.programs[node.name].linked()
         assert primary is not None
         source, target = (node.other, node) if primary.stale else (node, node.other)
         self._forget_what_is_here(primary, node)

@@ -99,6 +99,8 @@ class Node:
         """What the supervisor knows of what only the other node's cache may have."""
         self.asks_fence: Callable[[bool], None] = lambda wanted: None
         """What the supervisor is told of the wish to have the other node fenced."""
+        self.may_be_alone: Callable[[], bool] = lambda: False
+        """Whether the supervisor knows that a worker which takes over may go on without the other node."""
         self.fencing = Fencing()
         self.connections: list[SimulatedChannel] = []
         self.deaths = 0
@@ -151,7 +153,7 @@ class Node:
                     self._work = nursery.cancel_scope
                     self._component = component = SimulatedComponent(self.disk, nursery)
                     risk = self.risk if taking_over else None
-                    self.fencing = Fencing(self.asks_fence, granted=force)
+                    self.fencing = Fencing(self.asks_fence, granted=force or (taking_over and self.may_be_alone()))
                     rest: dict[str, Any] = {"risk": risk, "fencing": self.fencing}
                     if self.detached is not None:
                         absent = Absent(component.path, component.layout)

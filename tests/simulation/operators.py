@@ -157,12 +157,17 @@ class Operator:
             self._model.forced(node)
         if not taking_over:
             self._model.applications_begin(node)
+        program = self._model.programs.get(node.name)
+        if program is not None and not taking_over:
+            program.begin(force=force)
         try:
             await node.become_primary(force=force, taking_over=taking_over)
         except HastError:
             return False
         if node.primary is None:
             return False
+        if program is not None:
+            program.promoted()
         self._model.promoted(node)
         return True
 
@@ -173,9 +178,11 @@ class Operator:
                 # What is held would get errors.
                 while node.primary is not None and node.fencing.held:  # noqa: ASYNC110
                     await trio.sleep(0.1)
+                self._model.leaving = node.name
                 await node.stop()
             except HastError:
                 await node.crash()  # its disk fails; hastd takes the role away all the same
+        self._model.leaving = ""
         if patience.cancelled_caught:
             raise Violation(f"{node.name} does not stop")
 
@@ -215,6 +222,8 @@ class Operator:
         """What a reload does: whoever is at work hears of it, and the next one begins with it."""
         before = node.config
         node.config = replace(before, **changes)  # type: ignore[arg-type]
+        if node.config.remote is None and node.name in self._model.programs:
+            self._model.programs[node.name].allowed = True  # nobody is there
         for write in self._model.writes:
             if write.node is node:
                 write.modes.add(node.config.replication)
