@@ -36,7 +36,7 @@ boot() {
     exec qemu-system-x86_64 -accel "$accelerator" -m 256 -nodefaults -no-user-config -no-reboot -display none \
         -kernel "$folder/kernel" -initrd "$folder/ram-disk" -append "console=ttyS0 quiet panic=-1" \
         -chardev stdio,id=console,mux=on,signal=off -serial chardev:console -mon chardev=console \
-        -blockdev driver=file,node-name=image,filename="$1",cache.direct=on,aio=threads,discard=unmap \
+        -blockdev driver=file,node-name=image,filename="$1",aio=threads,discard=unmap \
         -device virtio-blk-pci,drive=image,write-cache=on,werror=stop,rerror=stop
 }
 

@@ -9,7 +9,7 @@ from tests.guests.reader import PROJECT, Reader
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.parametrize("page", ["tutorial-postgresql", "containers"])
+@pytest.mark.parametrize("page", ["tutorial-postgresql", "containers", "virtual-machines"])
 def test_the_commands_of_a_page_work_as_it_says(reader: Reader, page: str) -> None:
     reader.read(PROJECT / "docs" / f"{page}.md")
     slowest = sorted(reader.slowest, reverse=True)[:8]

@@ -99,8 +99,19 @@ def test_create_is_refused_while_hastd_uses_the_component(pair: Pair) -> None:
     before = pair.a.metadata()
     refused = pair.a.hastctl("create", RESOURCE, check=False)
     assert refused.returncode == os.EX_TEMPFAIL
-    assert str(pair.a.component) in refused.stderr
+    assert f"hastctl role init {RESOURCE}" in refused.stderr
     assert pair.a.metadata() == before
+
+
+def test_create_is_refused_on_a_secondary_that_no_primary_is_connected_to(pair: Pair) -> None:
+    """hastd has the component closed then, so no lock tells."""
+    pair.b.role("secondary")
+    before = pair.b.metadata()
+    refused = pair.b.hastctl("create", "-f", RESOURCE, check=False)
+    assert refused.returncode == os.EX_TEMPFAIL
+    assert pair.b.metadata() == before
+    pair.b.role("init")
+    pair.b.hastctl("create", RESOURCE)
 
 
 @pytest.fixture

@@ -40,12 +40,12 @@ def _in_service(options: Options, config: Config) -> dict[str, str]:
 def _create(name: str, options: Options, config: Config, role: str | None) -> int:
     try:
         resource = config.resource(name)
-        if role is not None:
-            raise BusyError(f"Resource {name} is in service, as {role}. First: hastctl role init {name}")
     except HastError as error:
         output.error(str(error))
         return error.exit_code
     try:
+        if role is not None:
+            raise BusyError(f"It is in service, as {role}. First: hastctl role init {name}")
         provision.create(
             resource,
             extentsize=options.extentsize or DEFAULT_EXTENTSIZE,
