@@ -140,7 +140,10 @@ off() {
     kill -KILL "$pid"
     while first_process "$name" >/dev/null || [ -e "/proc/$pid/stat" ]; do sleep 0.02; done # it is the last one to go
     rm -f "$base/pid" "$base/devices"/*
-    for loop in "${loops[@]}"; do losetup -d "$loop" 2>/dev/null || :; done # devices outlive namespaces
+    # Devices outlive namespaces. One that can be read is free, or was given to another machine meanwhile.
+    for loop in "${loops[@]}"; do
+        dd if="$loop" of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null || losetup -d "$loop" 2>/dev/null || :
+    done
 }
 
 remove() {

@@ -152,7 +152,7 @@ DIFFERENCES: dict[str, tuple[Outcome, str]] = {
         "a second hastd of ours takes nothing away from the first",
     ),
     "create on a running primary (no lock check!)": (
-        _test(75, "It is in service, as primary. First: hastctl role init test"),
+        _test(75, "/DIR/a.img is in use: another hastd or hastctl has it locked."),
         "the original overwrites the metadata of a disk that is in use",
     ),
 }

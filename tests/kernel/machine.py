@@ -102,7 +102,7 @@ def release(root: Path) -> None:
     for mount in reversed(mounts()):
         if mount.source in loops:
             run("umount", mount.point, check=False)
-    for loop in loops:
+    for loop in loops_below(root):  # once more: one that went with its mount may be somebody else's by now
         run("losetup", "-d", loop, check=False)
     for mount in mounts_below(root):
         if run("umount", mount.point, check=False).returncode != 0:

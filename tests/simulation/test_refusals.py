@@ -109,7 +109,7 @@ async def test_a_split_brain_is_told_once_and_what_to_do_about_it(
         assert len(refuser.asked) >= 60 / LONGEST_DELAY
         assert a.events == ["split-brain"]
         assert said(caplog, SPLIT_BRAIN) == 1
-        assert said(caplog, "hastctl create test") == 1
+        assert said(caplog, "hastctl create -e 4K -k 4 test") == 1
         assert a.primary is not None
         assert a.primary.status().status == "degraded"
         assert await a.read(0, len(BLOCK)) == BLOCK

@@ -13,39 +13,38 @@ from hastfs.protocol.control import ControlCommand, Request
 from hastfs.resource import provision
 
 ROLES_WITHIN = 5.0
-"""Seconds that hastd has to say which resources are in service."""
+"""Seconds that hastd has to say which role resources have."""
 
 
 def run(options: Options, config: Config) -> int:
     """Goes on with the other resources after an error; the first error's exit code counts."""
     exit_code = 0
-    in_service = _in_service(options, config)
+    secondaries = _secondaries(options, config)
     for name in options.names:
-        error = _create(name, options, config, in_service.get(name))
+        error = _create(name, options, config, is_secondary=name in secondaries)
         exit_code = exit_code or error
     return exit_code
 
 
-def _in_service(options: Options, config: Config) -> dict[str, str]:
-    """Names and roles, as hastd says: it has a secondary's component open only while a primary is connected."""
+def _secondaries(options: Options, config: Config) -> set[str]:
+    """As hastd says: it has their components open, and so locked, only while a primary is connected."""
     try:
         with Client(config.control, ROLES_WITHIN) as client:
             answer = client.ask(Request(ControlCommand.STATUS, resources=options.names))
     except HastError:  # there is no hastd, or none that could have anything in use
-        return {}
-    init = Role.INIT.word
-    return {resource.resource: resource.role for resource in answer.resources if resource.role not in (None, init)}
+        return set()
+    return {resource.resource for resource in answer.resources if resource.role == Role.SECONDARY.word}
 
 
-def _create(name: str, options: Options, config: Config, role: str | None) -> int:
+def _create(name: str, options: Options, config: Config, *, is_secondary: bool) -> int:
     try:
         resource = config.resource(name)
     except HastError as error:
         output.error(str(error))
         return error.exit_code
     try:
-        if role is not None:
-            raise BusyError(f"It is in service, as {role}. First: hastctl role init {name}")
+        if is_secondary:
+            raise BusyError(f"It is in service, as secondary. First: hastctl role init {name}")
         provision.create(
             resource,
             extentsize=options.extentsize or DEFAULT_EXTENTSIZE,
