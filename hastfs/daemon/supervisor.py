@@ -45,6 +45,10 @@ _HOOKS_FINISH_WITHIN = 10.0
 _Do = Callable[[ManagedResource], Awaitable[ResourceStatus]]
 
 
+def _unheard(_number: int, _frame: object) -> None:
+    """Not SIG_IGN, which processes that are started would inherit."""
+
+
 class Supervisor:
     """Everything hastd does once it is set up."""
 
@@ -78,7 +82,10 @@ class Supervisor:
         self._stopping = False  # An orderly stop is under way: no new roles.
 
     async def run(self, serving: Callable[[], None]) -> None:
-        """Runs until a signal or `end`; calls `serving` when everything can be reached. Closes the doors' sockets."""
+        """Runs until a signal or `end`; calls `serving` when everything can be reached. Closes the doors' sockets.
+
+        Signals that come later than that are ignored: the process has to end anyway, and in order.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hooks.run)
             nursery.start_soon(self._notifier.run, self._summary)
@@ -108,15 +115,20 @@ class Supervisor:
             with trio.move_on_after(_HOOKS_FINISH_WITHIN):
                 await self._hooks.finished()
             nursery.cancel_scope.cancel()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # Python's own end puts back the default for handlers of its own
 
     async def _obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        for number in SIGNALS:
+            signal.signal(number, _unheard)  # what is in force again after the receiver's end
         with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the program before may have left them waiting
             async for number in signals:
                 if number == signal.SIGHUP:
                     self._hangup.set()
-                else:
+                elif not self._ending.is_set():
                     log.info("Termination signal received, exiting.", extra=about("stop"))
                     self._ending.set()
 

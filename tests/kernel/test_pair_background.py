@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,18 @@ def test_hastd_in_the_background_is_upgraded_with_the_options_it_was_given(make_
     node.until(lambda: not node.processes(), "hastd and its worker have ended", timeout=30)
     assert not pidfile.exists()
     assert machine.mounts_below(node.root) == []
+
+
+def test_hastd_that_is_asked_to_end_again_and_again_ends_in_order(make_pair: MakePair) -> None:
+    node = make_pair().a
+    node.create()
+    node.start()
+    node.become_primary()
+    assert node.process is not None
+    while node.process.poll() is None:  # an impatient user, up to the last moment
+        node.process.send_signal(signal.SIGTERM)
+        time.sleep(0.0005)  # a pace; nothing is waited for
+    assert node.process.returncode == 0, node.tail()
+    assert not node.processes()
+    assert machine.mounts_below(node.root) == []
+    assert node.log.read_text().count("Termination signal received") == 1
