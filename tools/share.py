@@ -89,6 +89,8 @@ def _commands() -> Iterator[str]:
         yield from _examples(page.examples)
     yield from (".Ss Every command", "knows these as well:")
     yield from _options([option for option in texts.options("status") if option.flag in ("-h", "--help")])
+    yield from (".Pp", "Without a command there is")
+    yield from _options([texts.VERSION])
 
 
 def _options(options: Sequence[Option]) -> Iterator[str]:

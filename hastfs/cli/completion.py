@@ -68,7 +68,7 @@ _hastctl() {{
     local config={DEFAULT_PATH} given=0 flags= first= all= names= either= i
     COMPREPLY=()
     if [ "$COMP_CWORD" -le 1 ]; then
-        _hastctl_words '{" ".join((*COMMANDS, "--help", "-h"))}'
+        _hastctl_words '{" ".join((*COMMANDS, "--help", "--version", "-h"))}'
         return
     fi
     # `--for=x` comes as three words.
@@ -143,7 +143,7 @@ _hastctl() {{
     )
     if (( CURRENT == 2 )); then
         _describe -t commands 'hastctl command' commands
-        _arguments '--help[show what there is]' '-h[show the usage of all commands]'
+        _arguments '--help[show what there is]' '--version[show the version]' '-h[show the usage of all commands]'
         return
     fi
     shift words

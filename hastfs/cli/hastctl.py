@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hastfs.cli import options, output
-from hastfs.cli.options import HelpWanted, Options, UsageShown
+from hastfs.cli.options import HelpWanted, Options, UsageShown, VersionWanted
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.errors import HastError
@@ -38,6 +38,9 @@ def _obey(arguments: Sequence[str]) -> int:
         given = options.parse_hastctl(arguments)
     except HelpWanted as wanted:
         output.say(_help(wanted.command))
+        return wanted.exit_code
+    except VersionWanted as wanted:
+        output.say(str(wanted))
         return wanted.exit_code
     with output.log_shown():
         run = _command(given.command)

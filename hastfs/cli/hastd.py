@@ -15,7 +15,7 @@ import trio
 
 from hastfs import __version__
 from hastfs.cli import options, output
-from hastfs.cli.options import DaemonOptions, HelpWanted, UsageShown
+from hastfs.cli.options import DaemonOptions, HelpWanted, UsageShown, VersionWanted
 from hastfs.config import files
 from hastfs.config.schema import Config
 from hastfs.daemon import inheritance, jobs, leftovers, logs, privileges, program
@@ -52,6 +52,9 @@ def _obey(arguments: Sequence[str]) -> int:
         given = options.parse_hastd(arguments)
     except HelpWanted as wanted:
         output.say(importlib.import_module("hastfs.cli.help").hastd_text())
+        return wanted.exit_code
+    except VersionWanted as wanted:
+        output.say(str(wanted))
         return wanted.exit_code
     if given.can_inherit is not None:
         return _check(given, given.can_inherit)

@@ -223,6 +223,7 @@ HASTD_PAGE: Final = Page(
     ),
 )
 
+VERSION: Final = Option("--version", "show the version")
 _CONFIG: Final = Option("-c", f"read this file instead of {DEFAULT_PATH}", "config", Value.FILE)
 _OPTIONS: Final = (
     _CONFIG,
@@ -260,6 +261,7 @@ _OF_HASTD: Final = (
     Option("-F", "stay in the foreground, and log to standard error"),
     Option("-h", "show the usage, as FreeBSD's does, with exit status 64"),
     Option("--help", "show this text"),
+    VERSION,
     Option("-P", "write the process id to this file", "pidfile", Value.FILE),
 )
 
@@ -272,7 +274,7 @@ def options(command: str) -> list[Option]:
 
 def hastd_options() -> list[Option]:
     """Those for users."""
-    return _described(_flags(HASTD_LETTERS, ("help",)), _OF_HASTD)
+    return _described(_flags(HASTD_LETTERS, ("help", "version")), _OF_HASTD)
 
 
 def hastctl_text() -> str:
@@ -281,7 +283,7 @@ def hastctl_text() -> str:
     lines = ["hastctl - control hastd, the daemon of HastFS", "", "usage: hastctl command [options] [arguments]", ""]
     lines += ["Commands:", *(line for name in COMMANDS for line in _row(name, PAGES[name].summary, width)), ""]
     lines += [*_wrapped("`hastctl COMMAND --help` explains a command. A resource is named as in hast.conf."), ""]
-    lines += _options([_CONFIG, *(one for one in _OPTIONS if one.flag in ("-d", "-h", "--help"))])
+    lines += _options([_CONFIG, *(one for one in _OPTIONS if one.flag in ("-d", "-h", "--help")), VERSION])
     lines += _examples(EXAMPLES)
     lines += ["", *_wrapped("Exit status: 0 if all went well, otherwise one of sysexits(3): see hastctl(8).")]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hastfs import __version__
 from hastfs.config.schema import DEFAULT_PATH
 from hastfs.daemon.inheritance import CAN_INHERIT, INHERIT
 from hastfs.errors import UsageError
@@ -129,6 +130,15 @@ class HelpWanted(UsageError):
         self.command = command
 
 
+class VersionWanted(UsageError):
+    """`--version`. The message is what to say."""
+
+    exit_code = os.EX_OK
+
+    def __init__(self, program: str) -> None:
+        super().__init__(f"{program} (HastFS) {__version__}")
+
+
 @dataclass(frozen=True, slots=True)
 class DaemonOptions:
     """hastd's."""
@@ -173,12 +183,14 @@ class Options:
 
 
 def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
-    """Raises UsageShown, also for -h, and HelpWanted."""
-    words = [*(f"{word[2:]}=" for word in _INTERNAL), "help"]
+    """Raises UsageShown, also for -h, HelpWanted and VersionWanted."""
+    words = [*(f"{word[2:]}=" for word in _INTERNAL), "help", "version"]
     given, rest = _getopt("hastd", arguments, HASTD_LETTERS, HASTD_USAGE, words)
     letters = [letter for letter, _ in given]
     if "--help" in letters:
         raise HelpWanted
+    if "--version" in letters:
+        raise VersionWanted("hastd")
     values = dict(given)
     if rest or not all(values.get(word, "0").isdecimal() for word in _INTERNAL):
         raise UsageShown(HASTD_USAGE)
@@ -189,10 +201,12 @@ def parse_hastd(arguments: Sequence[str]) -> DaemonOptions:
 
 
 def parse_hastctl(arguments: Sequence[str]) -> Options:
-    """Raises UsageShown, also for -h, and HelpWanted."""
+    """Raises UsageShown, also for -h, HelpWanted and VersionWanted."""
     command = arguments[0] if arguments else ""
     if command == "--help":
         raise HelpWanted
+    if command == "--version":
+        raise VersionWanted("hastctl")
     if command not in COMMANDS:
         raise UsageShown(HASTCTL_USAGE)
     line = COMMANDS[command]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hastfs.details import Details
+from hastfs.model import Role
 from hastfs.ondisk.geometry import create_command
+from hastfs.protocol.handshake import acts_as
 
 _SPLIT_BRAIN = (
     "Split brain: both nodes were written to separately, and both keep their data. Decide whose is to be thrown away: "
@@ -46,6 +48,8 @@ def _diagnosis(details: Details, name: str, create: str) -> tuple[str, str]:  # 
             f"{details.problem}".strip(),
             f"hastctl role secondary {name}  # on the other node",
         )
+    if details.connection == "refused" and not any(acts_as(role) in details.problem for role in Role):
+        return details.problem, f"hastctl check {name}"
     if details.role == "primary" and details.connection in ("connecting", "refused"):
         remedy = f"hastctl role secondary {name}  # on the other node" if details.problem else ""
         return details.problem, remedy

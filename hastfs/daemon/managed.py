@@ -370,7 +370,13 @@ class ManagedResource:
         """As far as is known here, without a worker that says better."""
         if self.role is Role.INIT or self.config.remote is None:
             return "none"
-        return "split-brain" if self._split_brain else "connecting"
+        if self._split_brain:
+            return "split-brain"
+        return "refused" if self._refusal() else "connecting"
+
+    def _refusal(self) -> str:
+        """Why this node, as secondary, does not serve the primary."""
+        return "" if self._secondary is None else self._secondary.refusal
 
     async def _at_rest(self, known: Details) -> tuple[Details, tuple[int, int]]:
         """Of a secondary without a worker: what is on its disk, looked at once, for nobody changes it meanwhile.
@@ -381,7 +387,8 @@ class ManagedResource:
             with trio.move_on_after(STATUS_WITHIN):
                 self._resting = await trio.to_thread.run_sync(_resting, self.config, abandon_on_cancel=True)
         found = self._resting or _Resting(problem="The component's disk does not answer.")
-        known = replace(known, disk=found.disk, size=found.size, problem=found.problem, last_in_sync=self._last_in_sync)
+        problem = found.problem or self._refusal()
+        known = replace(known, disk=found.disk, size=found.size, problem=problem, last_in_sync=self._last_in_sync)
         return known, (found.extentsize, found.keepdirty)
 
     def _worker(self) -> Worker | None:

@@ -419,9 +419,20 @@ class SecondaryRole:
         self._nursery = nursery
         self._ended: Ended | None = None
 
+    @property
+    def refusal(self) -> str:
+        """Why the primary that came last was sent away, in a sentence; empty if it was not."""
+        ended = self._ended
+        return "" if ended is None or ended.in_order or ended.temporary else ended.message
+
+    def _happened(self, event: Event) -> None:
+        if event is Event.CONNECT:
+            self._ended = None
+        self._around.notify(event)
+
     def inherit(self, left: InheritedWorker) -> None:
         """A worker that this process started under another program."""
-        self.worker = Worker.inherit(left, self._around.notify)
+        self.worker = Worker.inherit(left, self._happened)
         self._nursery.start_soon(self._watch, self.worker)
 
     def bequeath(self) -> InheritedWorker | None:
@@ -442,7 +453,7 @@ class SecondaryRole:
             sockets = link.first, link.second
             return SecondaryJob(around.config, around.logs, ours, *sockets, link.joining, link.version)
 
-        self.worker = await around.launcher.launch(job, around.notify)
+        self.worker = await around.launcher.launch(job, self._happened)
         self._nursery.start_soon(self._watch, self.worker)
 
     async def apply(self, before: ResourceConfig) -> None:

@@ -13,8 +13,8 @@ DEFAULT_KEEPDIRTY: Final = 64
 _UNITS: Final = (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 
 
-def create_command(name: str, extentsize: int = 0, keepdirty: int = 0) -> str:
-    """For people to run. `extentsize` in bytes; 0: not known, or the default.
+def create_command(name: str, extentsize: int = 0, keepdirty: int = 0, mediasize: int = 0) -> str:
+    """For people to run. `extentsize` in bytes; 0: not known, or the default. `mediasize` in bytes; 0: as it is.
 
     Both nodes of a pair need extents of one size: without -e, a component made anew would be refused by the other node.
     """
@@ -23,6 +23,8 @@ def create_command(name: str, extentsize: int = 0, keepdirty: int = 0) -> str:
         words.append(f"-e {_short(extentsize)}")
     if keepdirty not in (0, DEFAULT_KEEPDIRTY):
         words.append(f"-k {keepdirty}")
+    if mediasize:
+        words.append(f"-m {_short(mediasize)}")
     return " ".join([*words, name])
 
 

@@ -2,8 +2,8 @@
 
 Step 1, `Hello`, and step 2, `Welcome` or `Refusal`, go over the first connection; step 3, `Joining`, opens the second
 with the token of step 2; step 4, `Terms` or `Refusal`, goes over the first again. A wrong token is refused on the
-second. Version 3 adds `generation` and `state` to steps 3 and 4, `detached` to step 3 and `boot` to step 4; both sides
-only send them when 3 was negotiated, and the original ignores names that it does not know.
+second. Version 3 adds `generation` and `state` to steps 3 and 4, `detached` and the sizes to step 3 and `boot` to step
+4; both sides only send them when 3 was negotiated, and the original ignores names that it does not know.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def acts_as(actual: Role, wanted: Role = Role.SECONDARY) -> str:
 def resuid_mismatch(primary: int, secondary: int) -> str:
     """The refusal of a secondary that belongs to another pair."""
     return f"Resource unique ID mismatch (primary={primary}, secondary={secondary})."
+
+
+def size_mismatch(what: str, primary: int, secondary: int) -> str:
+    """The refusal of a secondary whose `what` (data, an extent) has another size, in bytes."""
+    return f"{what} size differs between nodes (primary={primary}, secondary={secondary})."
 
 
 def negotiate(offered: int) -> int:
@@ -126,7 +131,7 @@ class Welcome:
 class Joining:
     """Step 3: who the primary is. `generations` and `consistency` are only sent when version 3 was negotiated,
     that is, when `generations` is not None. `detached` (version 3 only): it has no component, the secondary's data is
-    the only copy."""
+    the only copy. `datasize`, `extentsize` (version 3 only): bytes; 0: it does not say."""
 
     resource: str
     token: bytes
@@ -137,6 +142,8 @@ class Joining:
     generations: Generations | None = None
     consistency: Consistency = Consistency.CONSISTENT
     detached: bool = False
+    datasize: int = 0
+    extentsize: int = 0
 
     def encode(self) -> list[Buffer]:
         nv = Nv()
@@ -150,6 +157,9 @@ class Joining:
         _add_generations(nv, self.generations, self.consistency)
         if self.detached:
             nv.add("detached", NvType.INT8, 1)
+        if self.datasize and self.extentsize:
+            nv.add("datasize", NvType.INT64, self.datasize)
+            nv.add("extentsize", NvType.INT32, self.extentsize)
         return encode(nv.encode())
 
     @classmethod
@@ -165,6 +175,8 @@ class Joining:
             _generations(nv),
             _consistency(nv),
             bool(nv.get_int("detached", NvType.INT8)),
+            nv.get_int("datasize", NvType.INT64) or 0,
+            nv.get_int("extentsize", NvType.INT32) or 0,
         )
 
 

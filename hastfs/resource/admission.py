@@ -8,14 +8,19 @@ from hastfs.config.schema import ResourceConfig
 from hastfs.errors import HastError
 from hastfs.model import Consistency, Role, SyncSource
 from hastfs.ondisk.layout import Layout
+from hastfs.ondisk.metadata import Metadata
 from hastfs.protocol.frame import for_version
-from hastfs.protocol.handshake import Joining, Refusal, Standing, Terms
+from hastfs.protocol.handshake import Joining, Refusal, Standing, Terms, size_mismatch
 from hastfs.protocol.payload import understood
 from hastfs.protocol.verdict import Facts, Scope, SplitBrain, Verdict, decide, facts_of_primary
 from hastfs.resource.channel import Channel
 from hastfs.resource.connecting import send_frame
 from hastfs.resource.metastore import Metastore
 from hastfs.volume import Buffer
+
+
+class SizeMismatch(HastError):
+    """The components were created with different sizes."""
 
 
 async def admit(
@@ -41,6 +46,7 @@ async def admit(
     )
     try:
         verdict = decide(facts_of_primary(joining, versioned=versioned), ours)
+        _check_sizes(joining, metadata)
     except HastError as error:
         await send_frame(channel, for_version(_refusal(error, metastore).encode(), version))
         raise
@@ -49,6 +55,16 @@ async def admit(
     packing = understood(version, config.compression, config.checksum)
     await send_frame(channel, for_version(terms.encode(*packing), version))
     return verdict
+
+
+def _check_sizes(joining: Joining, metadata: Metadata) -> None:
+    """SizeMismatch. A primary that does not say its sizes checks ours by itself; only its own log has the reason then."""
+    for what, theirs, ours in (
+        ("Data", joining.datasize, metadata.datasize),
+        ("Extent", joining.extentsize, metadata.extentsize),
+    ):
+        if theirs and theirs != ours:
+            raise SizeMismatch(size_mismatch(what, theirs, ours))
 
 
 async def _write_down(verdict: Verdict, metastore: Metastore, joining: Joining, *, versioned: bool) -> None:

@@ -271,6 +271,7 @@ class Connector:
             metadata.generations if version >= STATE_SINCE else None,
             metadata.consistency,
             self._replica.detached and version >= STATE_SINCE,
+            *((metadata.datasize, metadata.extentsize) if version >= STATE_SINCE else ()),
         )
 
     async def _join(self, link: Link, connected: Connected, *, unheard: bool) -> None:
@@ -308,6 +309,7 @@ class Connector:
         replica.link_up(link)
 
     def _check_sizes(self, connected: Connected) -> None:
+        """A secondary that knows ours from step 3 has checked them, too, so that its administrator hears of it."""
         metadata, terms = self._replica.metastore.metadata, connected.terms
         for what, ours, theirs in (
             ("Data size", metadata.datasize, terms.datasize),

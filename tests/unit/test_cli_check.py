@@ -126,6 +126,20 @@ def test_what_is_wrong_with_this_node_is_found(tmp_path: Path) -> None:
     assert bad(found) == [("problem", "component"), ("problem", "image"), ("problem", "exec"), ("warning", "timeout")]
 
 
+@pytest.mark.parametrize(
+    ("control", "expected"),
+    [("{}/none", ("warning", "hastd")), ("{}/dead", ("warning", "hastd")), ("{}/" + 200 * "x", ("problem", "hastd"))],
+)
+def test_a_hastd_that_cannot_be_asked_is_not_taken_for_one_that_does_not_run(
+    tmp_path: Path, control: str, expected: tuple[str, str]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(f"{tmp_path}/dead")
+    found, statuses = local.running(replace(config(tmp_path), control=control.format(tmp_path)), 1)
+    assert bad([found]) == [expected]
+    assert not statuses
+
+
 def test_a_mountdir_that_cannot_be_made_is_found(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     assert ("problem", "mountdir") in bad(list(local.node(config(tmp_path))))

@@ -84,7 +84,7 @@ def in_zsh(folder: Path, line: str, last: str) -> set[str]:
 
 
 def test_bash_completes_commands(tmp_path: Path) -> None:
-    assert in_bash(tmp_path, "hastctl", "") == {*COMMANDS, "--help", "-h"}
+    assert in_bash(tmp_path, "hastctl", "") == {*COMMANDS, "--help", "--version", "-h"}
     assert in_bash(tmp_path, "hastctl", "ro") == {"role"}
 
 
@@ -121,7 +121,7 @@ def test_bash_completes_what_belongs_to_an_option(tmp_path: Path, conf: Path) ->
 
 
 def test_bash_completes_hastd(tmp_path: Path, conf: Path) -> None:
-    assert in_bash(tmp_path, "hastd", "-") == {"-c", "-d", "-F", "-h", "--help", "-P"}
+    assert in_bash(tmp_path, "hastd", "-") == {"-c", "-d", "-F", "-h", "--help", "--version", "-P"}
     assert in_bash(tmp_path, "hastd", "-c", str(conf)[:-3]) == {str(conf)}
 
 
@@ -129,7 +129,7 @@ def test_fish_completes_commands_roles_and_resources(tmp_path: Path, conf: Path)
     assert in_fish(tmp_path, "hastctl ") == set(COMMANDS)
     assert in_fish(tmp_path, f"hastctl role -c {conf} --timeout 5 ") == {"init", "primary", "secondary"}
     assert in_fish(tmp_path, f"hastctl role -c {conf} primary ") == {"all", *RESOURCES}
-    assert in_fish(tmp_path, "hastd -") == {"-c", "-d", "-F", "-h", "--help", "-P"}
+    assert in_fish(tmp_path, "hastd -") == {"-c", "-d", "-F", "-h", "--help", "--version", "-P"}
 
 
 def test_zsh_completes_roles_and_resources(tmp_path: Path, conf: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 
 import pytest
 
+from hastfs import __version__
 from hastfs.cli import hastctl, hastd
 from hastfs.cli import help as texts
 from hastfs.cli.options import COMMANDS, parse_hastctl, parse_hastd
@@ -56,10 +58,18 @@ def test_hastd_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert hastd.main(["--help"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    for flag in ("-c config", "-d", "-F", "-h", "--help", "-P pidfile"):
+    for flag in ("-c config", "-d", "-F", "-h", "--help", "--version", "-P pidfile"):
         assert f"\n  {flag} " in out
     for _, example in texts.HASTD_PAGE.examples:
         parse_hastd(shlex.split(example)[1:])
+
+
+@pytest.mark.parametrize(("main", "program"), [(hastctl.main, "hastctl"), (hastd.main, "hastd")])
+def test_both_say_their_version(
+    main: Callable[[list[str]], int], program: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{program} (HastFS) {__version__}\n"
 
 
 def test_help_fits_a_terminal() -> None:

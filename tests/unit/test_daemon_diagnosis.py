@@ -7,8 +7,12 @@ import pytest
 from hastfs.cli.options import parse_hastctl
 from hastfs.daemon.diagnosis import diagnosed, unanswered
 from hastfs.details import Details
+from hastfs.model import Role
 from hastfs.ondisk.geometry import DEFAULT_EXTENTSIZE, DEFAULT_KEEPDIRTY
+from hastfs.protocol.handshake import acts_as
 
+SIZES = "Data size differs between nodes (primary=4096, secondary=8192)."
+ROLE = f"No connection to tcp4://192.0.2.2: {acts_as(Role.INIT)}"
 REFUSED = "No connection to tcp4://192.0.2.2: Connection refused."
 
 
@@ -29,7 +33,9 @@ REFUSED = "No connection to tcp4://192.0.2.2: Connection refused."
         (Details("primary", "connecting", "inconsistent", problem=REFUSED), REFUSED, "hastctl role secondary disk  #"),
         (Details("primary", "connecting", "up-to-date"), "", ""),
         (Details("primary", "connecting", "up-to-date", problem=REFUSED), REFUSED, "hastctl role secondary disk  #"),
-        (Details("primary", "refused", "up-to-date", problem=REFUSED), REFUSED, "hastctl role secondary disk  #"),
+        (Details("primary", "refused", problem=SIZES), SIZES, "hastctl check disk"),
+        (Details("primary", "refused", problem=ROLE), ROLE, "hastctl role secondary disk  #"),
+        (Details("secondary", "refused", "up-to-date", problem=SIZES), SIZES, "hastctl check disk"),
         (Details("secondary", "connecting", "up-to-date"), "No primary is connected.", "hastctl role primary disk  #"),
         (Details("secondary", "connecting", problem="Unable to open /x."), "Unable to open /x.", ""),
     ],

@@ -76,18 +76,21 @@ def test_only_step_3_carries_a_token() -> None:
 
 def test_generations_are_not_mentioned_to_an_original() -> None:
     for buffers in (JOINING.encode(), TERMS.encode()):
-        assert not {"generation", "state"} & set(names(received(buffers)))
+        assert not {"generation", "state", "detached"} & set(names(received(buffers)))
 
 
 @pytest.mark.parametrize("consistency", Consistency)
 def test_between_two_of_us_generations_and_state_are_told(consistency: Consistency) -> None:
-    joining = Joining("disk", TOKEN, True, 77, 3, 2, GENERATIONS, consistency)
+    joining = Joining("disk", TOKEN, True, 77, 3, 2, GENERATIONS, consistency, True, 1 << 40, 1 << 30)
     assert Joining.decode(received(joining.encode())) == joining
     terms = Terms(1 << 30, 512, 1, 0, True, SyncSource.PRIMARY, b"\xff" * 512, GENERATIONS, consistency)
     assert Terms.decode(received(terms.encode()), 512) == terms
 
 
 def test_our_entries_come_after_those_the_original_looks_for() -> None:
+    joining = Joining("disk", TOKEN, False, 77, 3, 2, GENERATIONS, detached=True, datasize=512, extentsize=512)
+    assert names(received(joining.encode()))[5:] == ["generation", "state", "detached", "datasize", "extentsize"]
+    assert names(received(JOINING.encode()))[-1] == "remotecnt"
     terms = Terms(1 << 30, 512, 1, 0, False, SyncSource.PRIMARY, b"\xff" * 512, GENERATIONS)
     assert names(received(terms.encode()))[-4:] == ["mapsize", "generation", "state", "size"]
 

@@ -497,6 +497,25 @@ async def test_another_pairs_primary_is_refused_and_nothing_changes(autojump_clo
         assert disk.metadata == before
 
 
+@pytest.mark.parametrize(("what", "name"), [("Data", "datasize"), ("Extent", "extentsize")])
+async def test_a_primary_of_another_size_is_refused_and_nothing_changes(
+    autojump_clock: MockClock, what: str, name: str
+) -> None:
+    disk = SimulatedDisk(RESOURCE, SIZE)
+    before: Metadata = disk.metadata
+    sizes = {"datasize": before.datasize, "extentsize": before.extentsize}
+    async with serving(disk, step3=joining(**(sizes | {name: 2 * sizes[name]}))) as primary:
+        refusal = Terms.decode(await receive_frame(primary.requests, FrameReader(4096, 1 << 20)), 1 << 20)
+        assert isinstance(refusal, Refusal)
+        reason = f"{what} size differs between nodes (primary={2 * sizes[name]}, secondary={sizes[name]})."
+        assert refusal.errmsg == reason
+        await primary.ended.wait()
+        assert str(primary.error) == reason
+        assert disk.metadata == before, "not even the identity of the pair"
+    async with serving(disk, step3=joining(**sizes)) as primary:
+        assert isinstance(Terms.decode(await receive_frame(primary.requests, FrameReader(4096, 1 << 20)), 1 << 20), Terms)
+
+
 async def test_a_primary_that_is_gone_before_the_terms_are_sent_is_a_lost_link(autojump_clock: MockClock) -> None:
     async with serving() as primary:
         primary.requests.cut()

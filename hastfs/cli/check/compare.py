@@ -98,20 +98,27 @@ def _component(here: Here, answer: Answer) -> Iterator[Finding]:
     else:
         yield ok("peer-component", "The other node's component can be used.")
         if here.metadata is not None:
-            yield _sizes(here.metadata, answer)
+            yield _sizes(here, here.metadata, answer)
             if here.metadata.resuid and answer.resuid and here.metadata.resuid != answer.resuid:
                 text = "The components belong to different pairs: one of them has to be made anew, and loses its data."
                 yield problem("pair", text)
 
 
-def _sizes(metadata: Metadata, answer: Answer) -> Finding:
+def _sizes(here: Here, metadata: Metadata, answer: Answer) -> Finding:
+    name = here.config.name
+    if here.role is Role.SECONDARY or (answer.resuid and not metadata.resuid):
+        remedy = f"there: hastctl check {name}"  # only that node knows its own whole size
+    else:
+        mediasize = metadata.localoff + metadata.datasize
+        create = create_command(name, metadata.extentsize, metadata.keepdirty, mediasize)
+        remedy = f"there: hastctl role init {name} && {create} && hastctl role secondary {name}"
     for what, ours, theirs in (
         ("a disk", metadata.datasize, answer.datasize),
         ("an extent", metadata.extentsize, answer.extentsize),
     ):
         if ours != theirs:
             text = f"Sizes differ: {what} has {ours} bytes here and {theirs} there."
-            return problem("size", f"{text} Make one of the components anew (hastctl create).")
+            return problem("size", f"{text} One of the components has to be made anew, and loses its data.", remedy)
     return ok("size", f"Both have {words.size(answer.datasize)} in extents of {words.size(answer.extentsize)}.")
 
 

@@ -30,13 +30,11 @@ _SHORT_TIMEOUT = 5
 
 def running(config: Config, within: float) -> tuple[Finding, Mapping[str, ResourceStatus]]:
     """Whether hastd runs here, and what it says of its resources."""
-    if not os.path.exists(config.control):
-        return _not_running(config), {}
     try:
         with Client(config.control, within) as client:
             found = client.ask(Request(ControlCommand.STATUS, resources=(ALL,), details=True)).resources
     except HastError as error:
-        if "refused" in str(error):
+        if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError):
             return _not_running(config), {}
         return problem("hastd", str(error)), {}
     return ok("hastd", f"hastd runs here, with {words.several(len(found), 'resource')}."), {
