@@ -120,8 +120,8 @@ class Supervisor:
 
     async def _obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        for number in SIGNALS:
-            signal.signal(number, _unheard)  # what is in force again after the receiver's end
+        for each in SIGNALS:
+            signal.signal(each, _unheard)  # what is in force again after the receiver's end
         with trio.open_signal_receiver(*SIGNALS) as signals:
             task_status.started()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the program before may have left them waiting

@@ -58,7 +58,7 @@ async def admit(
 
 
 def _check_sizes(joining: Joining, metadata: Metadata) -> None:
-    """SizeMismatch. A primary that does not say its sizes checks ours by itself; only its own log has the reason then."""
+    """SizeMismatch. A primary that does not say its sizes checks ours, and only its own log has the reason."""
     for what, theirs, ours in (
         ("Data", joining.datasize, metadata.datasize),
         ("Extent", joining.extentsize, metadata.extentsize),

@@ -134,3 +134,4 @@ complete -c hastd -s F -d 'stay in the foreground, and log to standard error'
 complete -c hastd -s h -d 'show the usage, as FreeBSD'\''s does, with exit status 64'
 complete -c hastd -l help -d 'show this text'
 complete -c hastd -s P -d 'write the process id to this file' -r -F
+complete -c hastd -l version -d 'show the version'
