@@ -54,6 +54,7 @@ class Site:
     def _install(programs: Path) -> Path:
         """hastd and hastctl, of the tests' own interpreter."""
         programs.mkdir(parents=True)
+        (programs / "python").symlink_to(sys.executable)
         for name in ("hastd", "hastctl"):
             program = programs / name
             python = f"PYTHONPATH={shlex.quote(str(PROJECT))} exec {shlex.quote(sys.executable)}"
@@ -63,39 +64,45 @@ class Site:
 
     # -- machines
 
-    def _command(self, *words: str | Path) -> list[str]:
+    def command(self, *words: str | Path) -> list[str]:
+        """The call of machines.sh with these words."""
         environment = [f"{name}={self._environment[name]}" for name in ("HAST_MACHINES", "HASTFS_VENV")]
         return ["env", *environment, str(EXAMPLES / "machines.sh"), *map(str, words)]
 
     def switch_on(self, *names: str) -> None:
         """With shared memory of their own, as machines have."""
-        machine.run(*self._command("on", *names))
+        machine.run(*self.command("on", *names))
         for name in names:
             self.run(name, "mount", "-t", "tmpfs", "-o", "mode=1777", "shm", "/dev/shm")
 
     def switch_off(self, name: str) -> None:
         """All at once, without a word to anybody: the power is gone."""
-        machine.run(*self._command("off", name))
+        machine.run(*self.command("off", name))
 
     def run(self, name: str, *argv: str | Path, check: bool = True) -> machine.Completed:
         """A command, as if typed on that machine."""
-        return machine.run(*self._command("run", name, *argv), check=check, timeout=LONGEST)
+        return machine.run(*self.command("run", name, *argv), check=check, timeout=LONGEST)
 
     def shell(self, name: str, script: str, *, check: bool = True) -> machine.Completed:
         return self.run(name, "sh", "-c", f"set -e; {script}", check=check)
 
     def remove(self) -> None:
-        machine.run(*self._command("remove"))
+        machine.run(*self.command("remove"))
         if self._writer is not None:
             self._writer.communicate(timeout=LONGEST)
 
     # -- HastFS
 
+    def configure(self, name: str) -> None:
+        """With hast.conf, and an empty component."""
+        configure = f"mkdir -p /var/lib/hast {DIRECTORY}; printf '{_CONFIG}' >/etc/hast.conf"
+        self.shell(name, f"{configure}; hastctl create -m 64M shared")
+
     def begin(self) -> None:
         """Both are on, with a file system on their disk, made by hand; hastd runs, with role init."""
         self.switch_on(*MACHINES)
-        configure = f"mkdir -p /var/lib/hast {DIRECTORY}; printf '{_CONFIG}' >/etc/hast.conf"
-        on_both(lambda name: self.shell(name, f"{configure}; hastctl create -m 64M shared; hastd"))
+        on_both(self.configure)
+        on_both(lambda name: self.run(name, "hastd"))
         self.run("beta", "hastctl", "role", "secondary", "shared")
         self.run("alpha", "hastctl", "role", "--wait", "primary", "shared")
         self.run("alpha", "mkfs.ext4", "-q", DEVICE)
@@ -116,7 +123,7 @@ class Site:
         safe = self.root / "safe"
         with safe.open("wb") as file:
             program = (sys.executable, PROJECT / "tests" / "ha" / "records.py", RECORDS)
-            command = self._command("run", name, *program)
+            command = self.command("run", name, *program)
             self._writer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
         def count() -> int:
