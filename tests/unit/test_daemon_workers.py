@@ -391,6 +391,7 @@ async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(
         lambda link: link.send(Failed("a\0b", 71, True)),
         lambda link: link.send(StatusAnswer(1, {"dirty": "much"})),
         lambda link: link.send(StatusAnswer(1, STATUS.as_dict() | {"dirty": -1})),
+        lambda link: link.send(StatusAnswer(1, STATUS.as_dict() | {"details": {"started": 10**400}})),
     ],
 )
 async def test_a_worker_that_talks_nonsense_is_killed(
