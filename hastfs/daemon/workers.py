@@ -150,7 +150,7 @@ class Worker:
         """Returns when the process has ended. If cancelled, kills it."""
         code: int | None = -int(signal.SIGKILL)
         try:
-            await first(self._listen, self._gone, self._abandoned.wait)
+            await first(self._listen, self._link.deliver, self._gone, self._abandoned.wait)
             if self._abandoned.is_set():
                 return
             with trio.move_on_after(_EXITS_WITHIN):
