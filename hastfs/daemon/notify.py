@@ -26,7 +26,7 @@ def take(environment: MutableMapping[str, str]) -> dict[str, str]:
 
 
 class Notifier:
-    """Never waits, and never fails: systemd must not be able to stop a disk. What it has no room for, it is told later."""
+    """Never waits, never fails: systemd must not be able to stop a disk. What it has no room for, it is told later."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """`environment`: what was there to `take`."""
