@@ -21,7 +21,7 @@ Fact: TypeAlias = str | int | bool | None
 Facts: TypeAlias = Mapping[str, Fact]
 
 _LONGEST_KEY: Final = 64  # characters
-_LAST: Final = 253402300799  # Seconds since the epoch: a year has four digits.
+_LAST: Final = 253402214400  # Seconds since the epoch, with a day to spare: a year has four digits.
 _BARE = re.compile(r"[^\s\"\\-][^\s\"\\]*|-[^\s\"\\]+")
 
 
@@ -63,12 +63,12 @@ class News:
         try:
             news = cls(check_real(plain["time"]), Kind(plain["event"]), plain["resource"], dict(plain["facts"]))
         except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{str(plain)[:80]} are no news") from error
+            raise ValueError(f"{plain!r:.80} are no news") from error
         if news.time > _LAST or not isinstance(news.resource, str | None):
-            raise ValueError(f"{str(plain)[:80]} are no news")
+            raise ValueError(f"{plain!r:.80} are no news")
         for key, value in news.facts.items():
             if not _is_key(key) or not isinstance(value, str | int | None):
-                raise ValueError(f"{key!r}: {str(value)[:80]} is no fact")
+                raise ValueError(f"{key!r}: {value!r:.80} is no fact")
         return news
 
     def line(self) -> str:
