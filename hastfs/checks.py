@@ -5,7 +5,7 @@ All raise TypeError or ValueError.
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
 _LONGEST_NAME = 64
@@ -38,9 +38,9 @@ def check_number(number: Any, bits: int = 64) -> int:
 
 
 def check_real(number: Any) -> float:
-    """Not negative, and not infinite."""
-    if type(number) not in (int, float) or not 0 <= number < math.inf:
-        raise ValueError(f"{number!r} is not a number from 0")
+    """Not negative, and no more than a float has room for."""
+    if type(number) not in (int, float) or not 0 <= number <= sys.float_info.max:
+        raise ValueError(f"{str(number)[:80]} is not a number from 0")
     return float(number)
 
 

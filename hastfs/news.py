@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Self, TypeAlias
 
+from hastfs.checks import check_real
 from hastfs.details import Details
 
 Fact: TypeAlias = str | int | bool | None
 Facts: TypeAlias = Mapping[str, Fact]
 
 _LONGEST_KEY: Final = 64  # characters
+_LAST: Final = 253402214400  # Seconds since the epoch, with a day to spare: a year has four digits.
 _BARE = re.compile(r"[^\s\"\\-][^\s\"\\]*|-[^\s\"\\]+")
 
 
@@ -59,14 +61,14 @@ class News:
     def from_plain(cls, plain: Any) -> Self:
         """Raises ValueError for what is no news, or news of a kind that is not known here."""
         try:
-            news = cls(float(plain["time"]), Kind(plain["event"]), plain["resource"], dict(plain["facts"]))
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"{plain!r} are no news") from error
-        if not math.isfinite(news.time) or not isinstance(news.resource, str | None):
-            raise ValueError(f"{plain!r} are no news")
+            news = cls(check_real(plain["time"]), Kind(plain["event"]), plain["resource"], dict(plain["facts"]))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{plain!r:.80} are no news") from error
+        if news.time > _LAST or not isinstance(news.resource, str | None):
+            raise ValueError(f"{plain!r:.80} are no news")
         for key, value in news.facts.items():
-            if not key.isidentifier() or len(key) > _LONGEST_KEY or not isinstance(value, str | int | None):
-                raise ValueError(f"{key!r}: {value!r} is no fact")
+            if not _is_key(key) or not isinstance(value, str | int | None):
+                raise ValueError(f"{key!r}: {value!r:.80} is no fact")
         return news
 
     def line(self) -> str:
@@ -77,6 +79,10 @@ class News:
         facts = [f"{key}:{text(value)}" for key, value in self.facts.items()]
         subject = ["-"] if self.resource is None else ["resource", f"name:{text(self.resource)}"]
         return " ".join((stamp, self.kind.value, *subject, *facts))
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) and key.isidentifier() and len(key) <= _LONGEST_KEY
 
 
 def text(value: Fact) -> str:

@@ -115,7 +115,7 @@ def _take_over(given: DaemonOptions, fd: int) -> int:
     start = _Start(given)
     logs.setup(start.logs)
     try:
-        start.program = Program(left.command, left.directory, start.program.config)
+        start.program = dataclasses.replace(start.program, command=left.command, directory=left.directory)
         config = start.understand(left.config, start.program.config)
         start.logs = dataclasses.replace(start.logs, form=config.logformat)
         logs.change(start.logs)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
-from hastfs.daemon import inheritance
+from hastfs.daemon import inheritance, notify
 from hastfs.daemon.inheritance import CAN_INHERIT, INHERIT, Inheritance
 from hastfs.errors import SystemFailure, one_line
 
@@ -29,16 +29,19 @@ class Program:
     """Where paths in the command begin."""
     config: str
     """Absolute path of hast.conf."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables that are for hastd itself, and not for what it starts."""
 
     @classmethod
     def of_this_process(cls, config: str) -> Program:
-        """To be called before the working directory is changed."""
+        """To be called before the working directory is changed. Takes its variables out of the environment."""
         try:
             directory = os.getcwd()
         except FileNotFoundError:
             directory = "/"
         # Not the path that a symbolic link to the interpreter leads to: it is what makes a virtual environment.
-        return cls((sys.executable, *sys.orig_argv[1:]), directory, os.path.join(directory, config))
+        command = sys.executable, *sys.orig_argv[1:]
+        return cls(command, directory, os.path.join(directory, config), notify.take(os.environ))
 
     async def check(self, left: Inheritance) -> str:
         """The version of the program that is installed now. SystemFailure, with the reason, if it cannot take over."""
@@ -68,7 +71,8 @@ class Program:
                 for each in handed_down:
                     os.set_inheritable(each, True)
                 os.chdir(self.directory)
-                os.execv(self.command[0], [*self.command, f"{INHERIT}={fd}"])
+                arguments = [*self.command, f"{INHERIT}={fd}"]
+                os.execve(self.command[0], arguments, {**os.environ, **self.environment})
             except OSError as error:
                 raise _cannot(f"{error.filename or self.command[0]}: {error.strerror}") from error
             finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -76,7 +75,7 @@ class Supervisor:
         self._metrics: Endpoint | None = None
         self._serving: trio.Nursery
         self._autorole = AutoRole(self._resources, lambda: self._resources.config)
-        self._notifier = Notifier(os.environ)
+        self._notifier = Notifier(program.environment)
         self._hangup = Wakeup()
         self._ending = trio.Event()
         self._stopping = False  # An orderly stop is under way: no new roles.

@@ -143,6 +143,7 @@ async def _work(job: Job, opened: Opened, link: LinkEnd) -> None:
     with plain_errors():
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_obey, link, engine, job.logs)
+            nursery.start_soon(link.deliver)
             nursery.start_soon(logs.keep_telling_repeats)
             if isinstance(job, PrimaryJob):
                 await _be_primary(job, opened, engine, link)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
@@ -22,6 +23,9 @@ from hastfs.resource.remotecache import Risk
 from hastfs.resource.status import Status
 
 log = logging.getLogger(__name__)
+
+MAX_WAITING = 1000
+"""Messages that a process has not read, beyond what its socket has room for. There are some few in an hour."""
 
 _LARGEST = 64 * 1024  # bytes of a packet; a status has 3 KiB, with a map up to 28 KiB
 
@@ -219,6 +223,8 @@ class LinkEnd:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._waiting: deque[bytes] = deque()
+        self._more = trio.Event()
         sock.setblocking(False)
 
     def fileno(self) -> int:
@@ -239,16 +245,42 @@ class LinkEnd:
                 return decode(packet) if packet else None
 
     def send(self, message: Order | Report) -> None:
-        """Never waits: a process that does not read any more loses what does not fit into the socket's buffer.
-
-        Nothing is lost by that but words: hundreds of messages fit, and whoever expects an answer waits with a bound.
+        """Never waits. What a process that does not read has no room for is kept for `deliver`, but for questions how
+        it is and their answers: whoever asks waits with a bound, and asks again.
         """
-        try:
-            self._socket.send(encode(message))
-        except BlockingIOError:
+        packet = encode(message)
+        if not self._waiting and self._sent(packet):
+            return
+        if isinstance(message, AskStatus | StatusAnswer) or len(self._waiting) >= MAX_WAITING:
             log.warning("The other process does not read its messages; %s is lost.", type(message).__name__)
+            return
+        self._waiting.append(packet)
+        self._more.set()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that `deliver` has to send."""
+        return len(self._waiting)
+
+    async def deliver(self) -> None:
+        """Sends what was kept, in order, when it is read again; runs for ever."""
+        while True:
+            await self._more.wait()
+            await trio.lowlevel.wait_writable(self._socket)
+            while self._waiting and self._sent(self._waiting[0]):
+                self._waiting.popleft()
+            if not self._waiting:
+                self._more = trio.Event()
+
+    def _sent(self, packet: bytes) -> bool:
+        """False if there is no room."""
+        try:
+            self._socket.send(packet)
+        except BlockingIOError:
+            return False
         except OSError:
             pass  # Gone: its reader sees the end of the link.
+        return True
 
     def close(self) -> None:
         """The other process sees the end of the link."""

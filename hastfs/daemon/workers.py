@@ -51,6 +51,7 @@ CONFIGURED_WITHIN = 5.0
 """Seconds a worker has to take a new configuration; one that does not is not kept."""
 
 _LAST_WORDS_WITHIN = 1.0  # Seconds; usually the link's end has been read by then.
+_LONGEST_COMPLAINT = 200  # Characters of what is said about nonsense.
 _EXITS_WITHIN = 5.0  # Seconds, after the worker closed its link or was killed.
 
 _Answer = TypeVar("_Answer", Status, Configured)
@@ -150,7 +151,7 @@ class Worker:
         """Returns when the process has ended. If cancelled, kills it."""
         code: int | None = -int(signal.SIGKILL)
         try:
-            await first(self._listen, self._gone, self._abandoned.wait)
+            await first(self._listen, self._link.deliver, self._gone, self._abandoned.wait)
             if self._abandoned.is_set():
                 return
             with trio.move_on_after(_EXITS_WITHIN):
@@ -182,7 +183,7 @@ class Worker:
             while (report := await self._link.receive()) is not None:
                 self._take(report)
         except (LinkError, ValueError, TypeError) as error:  # a word or a field that is none of ours
-            log.error("Worker process %d is killed: %s.", self.pid, error)
+            log.error("Worker process %d is killed: %s.", self.pid, str(error)[:_LONGEST_COMPLAINT])
             self._process.kill()
 
     def _take(self, report: workerlink.Order | workerlink.Report) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
-from hastfs.model import Checksum, Compression
+from hastfs.daemon import workerlink
+from hastfs.daemon.workerlink import StatusAnswer
+from hastfs.details import Details, Sync
+from hastfs.model import Checksum, Compression, Replication, Role
+from hastfs.news import Kind, News, facts
 from hastfs.ondisk import metadata
 from hastfs.ondisk.layout import COPY_SIZE
 from hastfs.protocol.frame import HEAD
+from hastfs.protocol.handshake import Refusal
 from hastfs.protocol.nv import NvType, encode_entry
 from hastfs.protocol.payload import pack
+from hastfs.protocol.probe import Answer, Component, Probe
+from hastfs.resource.status import Status
 from tests.fuzz.targets import Target
 from tests.interop import original
-from tests.property.test_decoders import CONF, CONTROL, HANDSHAKE, ORIGINAL, PACKETS, REPLIES, REQUESTS, WRITTEN
+from tests.property.test_decoders import CONF, CONTROL, HANDSHAKE, ORIGINAL, PACKETS, REPLIES, REQUESTS, WRITTEN, joined
 
 _LONGEST = 1500
 """Bytes: a longer one teaches a fuzzer nothing but patience."""
@@ -94,16 +102,40 @@ _CONFIGS: Final = (
     b"resource a { local /a on me { source 192.0.2.1:7 remote tcp6://[::1]:1 } on ME { local /b } replication async }",
     b"resource a { on me { local /a } } resource b { on me { remote none } }",
 )
+PROBES: Final = tuple(
+    joined(message.encode())
+    for message in (
+        Probe("test", bytes(range(16))),
+        Answer(
+            "1.0", 3, 1e9, Role.SECONDARY, Replication.MEMSYNC, Checksum.NONE, Compression.HOLE, 20, Component.USABLE
+        ),
+        Refusal("no", wait=False),
+    )
+)
+DETAILS: Final = (
+    Details(),
+    Details("primary", "connected", "up-to-date", "inconsistent", 1 << 30, 1e9, 1e9, 1e9, 7, None, "Bad.", "good"),
+    Details("secondary", "split-brain", sync=Sync("to-peer", 9, 4, 0.5, 1.0), dirty_map=(0, 1000), held=True),
+    Details("primary", counters={"writes": 1, "local_errors": 2}, gauges={"held": 1}),
+)
+NEWS: Final = (
+    News(1.5, Kind.CALL, "disk", {"happening": "connect"}),
+    News(1.5, Kind.EXISTS),
+    *(News(1.0, Kind.CHANGE, "disk", facts(one)) for one in DETAILS),
+)
 _SEEDS: Final[dict[str, Callable[[], Iterator[bytes]]]] = {
     "nv": _nv,
     "frames": lambda: (cuts + raw for raw in chain(_said(), _asked(), REQUESTS) for cuts in (b"\x02\x06", b"\xff\xff")),
     "payload": _payloads,
     "handshake": lambda: _both_ways(HANDSHAKE, _said(), [_joined_by(_SHORT), _joined_by(_STRANGE)]),
+    "probe": lambda: _both_ways(PROBES, HANDSHAKE),
     "request": lambda: _both_ways(REQUESTS, _said(), _asked()),
     "reply": lambda: _both_ways(REPLIES, _said()),
     "control-request": lambda: _both_ways(CONTROL, _control("request")),
     "control-reply": lambda: _both_ways(CONTROL, _control("reply")),
     "metadata": _metadata,
     "config": lambda: iter(_CONFIGS),
-    "workerlink": lambda: iter(PACKETS),
+    "workerlink": lambda: iter((*PACKETS, workerlink.encode(StatusAnswer(1, Status("", 0, 0, 0).as_dict())))),
+    "details": lambda: (json.dumps(one.as_plain()).encode() for one in DETAILS),
+    "news": lambda: (json.dumps(one.as_plain()).encode() for one in NEWS),
 }

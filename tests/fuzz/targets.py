@@ -7,20 +7,32 @@ is bounded; and what is understood, encoded again, is understood as the same.
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 from unittest import mock
 
+from hastfs.cli import plain, table
+from hastfs.cli.monitor import view
+from hastfs.cli.monitor.chronicle import happening
+from hastfs.cli.monitor.scene import Scene
 from hastfs.config import files
 from hastfs.config.complaint import PLACES
 from hastfs.config.schema import Config, ResourceConfig
 from hastfs.daemon import workerlink
+from hastfs.daemon.diagnosis import diagnosed, unanswered
+from hastfs.daemon.metrics.catalogue import STATES
+from hastfs.daemon.metrics.exposition import exposition
 from hastfs.daemon.workerlink import Configure, Failed, Happened, LinkError, StatusAnswer
+from hastfs.details import Details, Sync
 from hastfs.errors import ConfigError, DataError, MetadataError, ProtocolError
+from hastfs.goal import Goal
 from hastfs.model import Checksum, Command, Compression, Consistency
+from hastfs.news import Kind, News, Picture, facts
 from hastfs.ondisk import metadata
 from hastfs.ondisk.layout import COPY_SIZE
 from hastfs.protocol import control, handshake, replication
@@ -30,6 +42,7 @@ from hastfs.protocol.frame import HEAD, Frame, FrameReader, for_version
 from hastfs.protocol.handshake import Hello, Joining, Refusal, Terms, Welcome
 from hastfs.protocol.nv import Nv, NvType, encode_entry
 from hastfs.protocol.payload import Payload, pack, unpack, zeros
+from hastfs.protocol.probe import Answer, Probe
 from hastfs.volume import Buffer
 from tests.property.test_decoders import (
     KINDS,
@@ -53,7 +66,7 @@ class Target:
 
     name: str
     decode: Callable[[bytes], object]
-    refusal: type[Exception]
+    refusal: type[Exception] | tuple[type[Exception], ...]
     words: tuple[bytes, ...] = ()
     """What inputs may be made of: a fuzzer finds these by itself only after a long time."""
     allowed: int = 0
@@ -262,6 +275,26 @@ def opening(frame: Frame) -> None:
         raise refusal
 
 
+def question(frame: Frame) -> None:
+    """What `check` asks another node, and is answered."""
+    try:
+        answer = Answer.decode(frame)
+    except ProtocolError as error:
+        refusal: ProtocolError | None = error
+    else:
+        refusal = None
+        if isinstance(answer, Answer):
+            assert answer.program.isprintable()
+            again = Answer.decode(only(answer.encode()))
+            assert isinstance(again, Answer)
+            assert replace(again, time=answer.time) == answer  # microseconds of a time that is far away are lost
+    asked = Probe.decode(frame)
+    if asked is not None:
+        assert not asked.token or Probe.decode(only(asked.encode())) == asked
+    elif refusal is not None:
+        raise refusal
+
+
 def request(frame: Frame) -> None:
     found = replication.decode_request(frame, LIMIT)
     errno = replication.validate_request(found, 1 << 20, LIMIT)
@@ -411,6 +444,7 @@ def _status(found: StatusAnswer) -> ResourceStatus:
         extentsize=status.extentsize,
         keepdirty=status.keepdirty,
         stats=status.stats,
+        details=status.details,
     )
 
 
@@ -419,6 +453,79 @@ def _told_to_users(status: ResourceStatus) -> None:
         control.Reply(resources=[status]).encode()
     except (ValueError, TypeError) as error:
         raise AssertionError(f"what a worker says stops hastd from answering hastctl: {error}") from error
+
+
+def details(raw: bytes) -> None:
+    """JSON from a worker, that is from whoever has broken into one: all that is made of it has to be possible."""
+    found = Details.from_plain(_object(raw))
+    with _no_refusal():
+        _shown(found)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(raw)
+    except RecursionError as error:
+        raise ValueError("too deep") from error
+    if not isinstance(found, dict):
+        raise TypeError("no object")
+    return found
+
+
+def _shown(found: Details) -> None:
+    """On its way to metrics, events, and people."""
+    assert Details.from_plain(json.loads(json.dumps(found.as_plain()))) == found
+    for one in (diagnosed(found, "disk", 1 << 21, 64), unanswered(found, 7)):
+        reply = control.Reply.decode(only(control.Reply(resources=[ResourceStatus("disk", details=one)]).encode()))
+        assert reply.resources[0].details == one
+        event = News(1.0, Kind.CHANGE, "disk", facts(one))
+        assert News.from_plain(json.loads(json.dumps(event.as_plain()))) == event
+        assert event.line().isprintable()
+        json.loads(plain.encode(plain.listed(reply.resources[0])), parse_constant=_no_json)
+        look = table.look(reply.resources[0], one)
+        drawn = Scene("node")
+        for moment in (1.0, 2.0):
+            drawn.looked([look], now=moment, at=moment)
+        drawn.mapped("disk", one.dirty_map)
+        for width in (20, 100):
+            lines = [table.render([look], width=width, now=1e9), *view.render(drawn, width=width, height=30)]
+            assert all(line.isprintable() for text in lines for line in text.plain.split("\n"))
+    for accept in ("", "application/openmetrics-text"):
+        assert exposition({"disk": found}, 0.1, accept)[0].count(b"\n") < 1000
+
+
+@contextmanager
+def _no_refusal() -> Iterator[None]:
+    """It comes too late."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"understood, and of no use: {error!r}") from error
+
+
+def _no_json(word: str) -> None:
+    raise AssertionError(f"{word} is no JSON")
+
+
+def news(raw: bytes) -> None:
+    """From another version of hastd."""
+    found = News.from_plain(_object(raw))
+    with _no_refusal():
+        _heard(found)
+
+
+def _heard(found: News) -> None:
+    assert News.from_plain(json.loads(json.dumps(found.as_plain()))) == found
+    assert found.line().isprintable()
+    json.loads(plain.encode(plain.news(found)), parse_constant=_no_json)
+    picture = Picture()
+    picture.take(found)
+    assert all(goal.missing(picture) is not None for goal in Goal)
+    happened = happening(found)
+    if happened is not None:
+        scene = Scene("node")
+        scene.happened(happened)
+        assert all(line.plain.isprintable() for line in view.render(scene, width=80, height=30))
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
@@ -482,6 +589,32 @@ _PACKETS = tuple(
 )
 
 
+_PROBED = (
+    *_entries("resource", "token", "errmsg", "datasize", "extentsize", "resuid"),
+    *(_example(name, NvType.UINT8) for name in ("probe", "version", "role")),
+    *(_example(name, NvType.STRING) for name in ("program", "replication", "checksum", "compression", "component")),
+    *(_example(name, NvType.UINT64) for name in ("time", "localcnt", "remotecnt")),
+    *(_example("timeout", NvType.UINT32), b"fullsync", b"memsync", b"none\0", b"crc32", b"hole\0", b"usable"),
+)
+_DETAILS = tuple(
+    word.encode()
+    for word in (
+        *(f'"{name}": ' for name in (*Details.__dataclass_fields__, *Sync.__dataclass_fields__, "counts")),
+        *(f'"{word}"' for words in STATES.values() for word in words),
+        *(f'"{word}": ' for word in ("writes", "requests", "held", "total", "local", "read", "dirty_bytes")),
+        *("null", "true", "1e308", "5e-324", "NaN", "1e999", "9" * 400, "-1", "\\ud800", "\\u001b", "{}", "[]"),
+    )
+)
+_NEWS = tuple(
+    word.encode()
+    for word in (
+        *(f'"{kind.value}"' for kind in Kind),
+        *('"time": ', '"event": ', '"resource": ', '"facts": ', '"happening": ', '"problem": ', '"role": '),
+        *("null", "true", "1e308", "253402300799", "NaN", "9" * 400, "-1", "\\ud800", "\\u001b", "{}", "[]"),
+    )
+)
+
+
 def _messages(name: str, decode: Callable[[Frame], None], words: tuple[bytes, ...]) -> Target:
     return Target(name, of_messages(decode), ProtocolError, words, 4 * ROOM_FOR_FRAMES)
 
@@ -493,6 +626,7 @@ TARGETS: Final = {
         Target("frames", stream, ProtocolError, _entries("size", "seq"), 2 * ROOM_FOR_FRAMES, expansion=64),
         Target("payload", payload, ProtocolError, (), 8 * LIMIT),
         _messages("handshake", opening, _OPENING + _PACKING),
+        _messages("probe", question, _PROBED),
         _messages("request", request, _entries("cmd", "seq", "offset", "length", "memsync", "state") + _PACKING),
         _messages("reply", reply, _entries("seq", "received", "error", "errmsg") + _PACKING),
         _messages("control-request", control_request, _entries("cmd", "role", "resource0", "resource1")),
@@ -505,6 +639,8 @@ TARGETS: Final = {
             longest=lambda raw: LONGEST_REFUSAL + 2 * len(raw),
         ),
         Target("workerlink", packet, LinkError, _PACKETS),
+        Target("details", details, (TypeError, ValueError), _DETAILS, 4 << 20, 4000, lambda raw: 400 + 4 * len(raw)),
+        Target("news", news, (TypeError, ValueError), _NEWS, 4 << 20, 1000, lambda raw: 400 + 4 * len(raw)),
     )
 }
 """By name. Each has a file of kept inputs in tests/fuzz/corpus."""

@@ -51,6 +51,38 @@ def test_each_action_answers_as_ocf_says(site: Site) -> None:
     assert ask("demote") == SUCCESS
     assert ask("stop") == SUCCESS
     assert ask("stop") == SUCCESS
+    assert ask("monitor", resource="other") == NOT_RUNNING, "hastd says that there is none"
+    assert ask("stop", resource="other") == SUCCESS, "a mistake in the name is no reason to shoot the node"
+    assert ask("start", resource="other") == INSTALLED
+
+
+@pytest.mark.parametrize(
+    ("worker", "code", "said", "answer"),
+    [
+        ("primary", 71, "No answer from hastd via /var/run/hastctl within 10 s.", ERROR),
+        ("", 71, "No answer from hastd via /var/run/hastctl within 10 s.", ERROR),
+        ("primary", 71, "Unable to connect to hastd via /var/run/hastctl: Connection refused.", ERROR),
+        ("", 71, "Unable to connect to hastd via /var/run/hastctl: Connection refused.", NOT_RUNNING),
+        ("primary", 78, "/etc/hast.conf:3: near }: expected a word", PROMOTED),
+        ("secondary", 78, "/etc/hast.conf:3: near }: expected a word", SUCCESS),
+        ("", 78, "/etc/hast.conf:3: near }: expected a word", ERROR),
+    ],
+)
+def test_only_what_is_known_to_be_stopped_is_called_so(
+    site: Site, worker: str, code: int, said: str, answer: int
+) -> None:
+    """The other node becomes primary then. hastctl and the worker are a script and a process with the right name."""
+    fake = f"#!/bin/sh\necho '{said}' >&2\nexit {code}\n"
+    site.shell("beta", f"cat >/tmp/hastctl <<'END'\n{fake}END\nchmod 755 /tmp/hastctl")
+    title = f"hastd: sha.red[1 ({worker})"
+    if worker:
+        site.shell("beta", f"bash -c 'exec -a \"{title}\" sleep 60' >/dev/null 2>&1 & echo $! >/tmp/worker")
+        site.shell("beta", "timeout 10 sh -c 'until pgrep -f \"^hastd: sha[.]red\" >/dev/null; do sleep 0.05; done'")
+    try:
+        assert agent(site, "beta", "monitor", hastctl="/tmp/hastctl", resource="sha.red[1") == answer
+    finally:
+        if worker:
+            site.shell("beta", "kill $(cat /tmp/worker)")
 
 
 def test_data_that_is_not_up_to_date_is_not_promoted(site: Site) -> None:

@@ -118,6 +118,17 @@ def test_the_units_commands_bring_a_file_system_up_and_down(
     node.create()
     programs = install(scratch, node)
     mountpoint = scratch / "fs"
+    node.hook.write_text(f"#!/bin/sh\nenv >>{scratch}/environments\n")
+
+    def nobody_else_could_speak_to_systemd() -> None:
+        """A container that a hook starts, for example, would wait until it is ready, or say so in hastd's place."""
+        assert node.process is not None
+        others = [pid for pid in node.processes() if pid != node.process.pid]
+        environments = [Path(f"/proc/{pid}/environ").read_text() for pid in others]
+        assert len(others) >= 2, "the worker and where it came from"
+        assert "NOTIFY_SOCKET" not in "".join(environments)
+        assert (scratch / "environments").exists()
+        assert "NOTIFY_SOCKET" not in (scratch / "environments").read_text()
 
     def run(unit: str, word: str) -> None:
         for command in commands(unit, word):
@@ -144,8 +155,10 @@ def test_the_units_commands_bring_a_file_system_up_and_down(
         run("hastd.service", "ExecReload")
         systemd.await_line("RELOADING=1")
         systemd.await_line("READY=1")
+        nobody_else_could_speak_to_systemd()
         node.hastctl("upgrade")
         systemd.await_line("READY=1")
+        nobody_else_could_speak_to_systemd()
         run("hast-fs@.service", "ExecStop")
     finally:
         subprocess.run(["umount", "-q", str(mountpoint)], check=False)

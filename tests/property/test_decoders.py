@@ -70,7 +70,10 @@ LIMIT = 128 * 1024
 
 
 def understood(
-    decode: Callable[[bytes], T], refusal: type[Exception], raw: bytes, longest: int = LONGEST_REFUSAL
+    decode: Callable[[bytes], T],
+    refusal: type[Exception] | tuple[type[Exception], ...],
+    raw: bytes,
+    longest: int = LONGEST_REFUSAL,
 ) -> T | None:
     """What `decode` makes of `raw`, None if it refuses."""
     try:
@@ -84,7 +87,7 @@ def understood(
 
 def priced(
     decode: Callable[[bytes], T],
-    refusal: type[Exception],
+    refusal: type[Exception] | tuple[type[Exception], ...],
     raw: bytes,
     allowed: int = 0,
     *,

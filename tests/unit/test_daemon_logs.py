@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from hastfs.daemon.logs import LogSettings, ResourceLog, journal
 from hastfs.daemon.logs.journal import Journal
 from hastfs.daemon.logs.lines import Lines, logfmt
 from hastfs.daemon.logs.repeats import MOST, WINDOW, Repeats
+from hastfs.daemon.logs.syslog import Syslog
 from hastfs.facts import about
 from hastfs.model import LogFormat, LogLevel, Role
 
@@ -321,6 +323,24 @@ def test_a_journal_that_was_started_anew_is_found(handler: Journal, journald: so
         another.bind(path)
         handler.handle(record("Here again."))
         assert fields_of(another.recv(10000))["MESSAGE"].endswith("Here again.")
+
+
+@pytest.mark.parametrize("kind", [Journal, Syslog])
+def test_nothing_waits_for_long_for_a_log_that_hangs(kind: type[Journal | Syslog], journald: socket.socket) -> None:
+    """It would be the disk that waits."""
+    handler = kind(journald.getsockname())
+    handler.setFormatter(Lines(LogFormat.CLASSIC))
+    started = time.monotonic()
+    for number in range(2000):  # far more than any socket takes
+        handler.handle(record("Line %d.", number))
+    assert time.monotonic() - started < 5, "each line does not wait anew"
+    while b"Line 0" not in journald.recv(10000):
+        pass
+    handler.handle(record("It reads again."))
+    journald.settimeout(1)
+    while b"It reads again." not in journald.recv(10000):
+        pass
+    handler.close()
 
 
 def test_the_journal_is_used_if_standard_error_leads_there(

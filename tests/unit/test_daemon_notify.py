@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from hastfs.daemon.notify import LOOK_INTERVAL, Notifier
+from hastfs.daemon.notify import LOOK_INTERVAL, Notifier, take
 
 
 class Systemd:
@@ -95,6 +95,40 @@ async def test_without_systemd_nothing_happens(environment: dict[str, str], auto
     with trio.move_on_after(30):
         await notifier.run(lambda: "well")
     notifier.stopping()
+
+
+async def test_one_that_does_not_read_in_time_hears_later_what_counts(
+    systemd: Systemd, autojump_clock: MockClock
+) -> None:
+    """systemd would wait for a READY that is lost, and kill hastd in the end."""
+    notifier = Notifier({"NOTIFY_SOCKET": systemd.address})
+    async with trio.open_nursery() as nursery:
+        for _ in range(2000):
+            notifier.reloading()
+        notifier.ready()
+        systemd.heard()
+        nursery.start_soon(notifier.run, lambda: "well")
+        await trio.sleep(1)
+        assert [words[0] for words in systemd.heard()] == ["READY=1", "STATUS=well"]
+        await trio.sleep(3 * LOOK_INTERVAL)
+        assert systemd.heard() == [], "once is enough"
+        for _ in range(2000):
+            notifier.ready()
+        status = "ill"
+        nursery.start_soon(notifier.run, lambda: status)
+        await trio.sleep(1)
+        systemd.heard()
+        await trio.sleep(LOOK_INTERVAL)
+        assert ["STATUS=ill"] in systemd.heard()
+        nursery.cancel_scope.cancel()
+
+
+def test_what_is_for_hastd_only_is_taken_out_of_the_environment() -> None:
+    theirs = {"NOTIFY_SOCKET": "/run/x", "WATCHDOG_PID": "1", "WATCHDOG_USEC": "2"}
+    environment = {"PATH": "/bin", **theirs}
+    assert take(environment) == theirs
+    assert environment == {"PATH": "/bin"}
+    assert take(environment) == {}
 
 
 async def test_one_that_does_not_read_holds_nothing_up(systemd: Systemd) -> None:

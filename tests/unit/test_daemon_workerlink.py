@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import trio
 
 from hastfs.daemon import workerlink
 from hastfs.daemon.workerlink import (
+    MAX_WAITING,
     AskStatus,
     AtRisk,
     Configure,
     Configured,
     Failed,
+    Fenced,
     HandedOver,
     HandOver,
     Happened,
@@ -139,6 +142,50 @@ async def test_sending_never_waits_for_a_process_that_does_not_read(
     while not caplog.records:
         supervisors.send(AskStatus(1))
     assert "AskStatus is lost" in caplog.text
+
+
+async def test_what_nobody_asks_for_again_arrives_however_late_it_is_read(ends: tuple[LinkEnd, LinkEnd]) -> None:
+    """Without its `Fenced` a worker would hold the applications for ever; without `Detached` one goes on with a disk
+    that failed."""
+    supervisors, workers = ends
+    while not supervisors.waiting:
+        supervisors.send(Fenced(True, ""))
+    late: list[Order] = [Fenced(False, "why"), AskStatus(1), Stop()]
+    for order in late:
+        supervisors.send(order)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisors.deliver)
+        heard: list[Order | Report | None] = []
+        with trio.fail_after(10):
+            while Stop() not in heard:
+                heard.append(await workers.receive())
+        assert heard[-2:] == [Fenced(False, "why"), Stop()]
+        supervisors.send(HandOver())
+        assert await workers.receive() == HandOver()
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_for_a_process_that_does_not_read_is_bounded(
+    ends: tuple[LinkEnd, LinkEnd], caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisors, _ = ends
+    while not caplog.records:
+        supervisors.send(Stop())
+    assert supervisors.waiting == MAX_WAITING
+    assert "Stop is lost" in caplog.text
+
+
+async def test_what_waits_is_forgotten_with_the_process(ends: tuple[LinkEnd, LinkEnd]) -> None:
+    supervisors, workers = ends
+    while not supervisors.waiting:
+        supervisors.send(Stop())
+    workers.close()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisors.deliver)
+        with trio.fail_after(10):
+            while supervisors.waiting:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
 
 
 async def test_sending_to_a_process_that_is_gone_is_no_error(ends: tuple[LinkEnd, LinkEnd]) -> None:

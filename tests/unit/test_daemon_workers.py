@@ -19,6 +19,7 @@ from hastfs.daemon.workerlink import (
     Configure,
     Configured,
     Failed,
+    Fenced,
     HandedOver,
     HandOver,
     Happened,
@@ -179,6 +180,18 @@ async def test_a_worker_that_hangs_costs_a_status_two_seconds(
     with pytest.raises(SystemFailure, match="does not answer"):
         await pair.worker.status()
     assert trio.current_time() - started == pytest.approx(2)
+
+
+async def test_a_worker_that_did_not_read_for_a_while_hears_in_the_end_that_the_other_node_is_fenced(
+    pair: Pair, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    while not caplog.records:
+        with pytest.raises(SystemFailure):
+            await pair.worker.status()
+    pair.worker.fenced(go_on=True)
+    with trio.fail_after(60):
+        while (order := await pair.link.receive()) != Fenced(True, ""):
+            assert isinstance(order, AskStatus)
 
 
 async def test_a_late_answer_is_not_taken_for_that_of_the_next_question(
@@ -391,6 +404,7 @@ async def test_a_worker_that_closes_its_link_and_goes_on_is_killed(
         lambda link: link.send(Failed("a\0b", 71, True)),
         lambda link: link.send(StatusAnswer(1, {"dirty": "much"})),
         lambda link: link.send(StatusAnswer(1, STATUS.as_dict() | {"dirty": -1})),
+        lambda link: link.send(StatusAnswer(1, STATUS.as_dict() | {"details": {"started": 10**400}})),
     ],
 )
 async def test_a_worker_that_talks_nonsense_is_killed(

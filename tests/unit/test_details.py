@@ -68,6 +68,8 @@ def test_an_eta_needs_a_rate() -> None:
         {"started": "now"},
         {"last_in_sync": float("nan")},
         {"connected_since": float("inf")},
+        {"started": 10**400},
+        {"latency": {"total": {"counts": [0] * 22, "total": 10**400}}},
         {"sync": {}},
         {"sync": []},
         {"counters": []},

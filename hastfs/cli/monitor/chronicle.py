@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from hastfs.cli.monitor.scene import Happening
+from hastfs.cli.table import printable
 from hastfs.news import Kind, News
 
 _WORDS: Final = {
@@ -26,4 +27,4 @@ def happening(news: News) -> Happening | None:
             facts.append(str(news.facts["problem"]))
     else:
         facts = [_WORDS[news.kind]] if news.kind in _WORDS else []
-    return Happening(news.time, news.resource or "hastd", ", ".join(facts)) if facts else None
+    return Happening(news.time, printable(news.resource or "hastd"), printable(", ".join(facts))) if facts else None

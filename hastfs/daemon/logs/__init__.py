@@ -7,7 +7,6 @@ speaks about many resources and names them per line (`ResourceLog`); a worker ha
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import os
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from hastfs.daemon.logs import journal
+from hastfs.daemon.logs import journal, syslog
 from hastfs.daemon.logs.lines import Lines
 from hastfs.daemon.logs.repeats import Repeats
 from hastfs.model import LogFormat, LogLevel, Role
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 else:
     _Adapter = logging.LoggerAdapter
 
-SYSLOG_SOCKET = "/dev/log"
+SYSLOG_SOCKET = syslog.SOCKET
 
 _LOOK_EVERY = 30.0  # Seconds; for repeats that nothing else brings to light.
 
@@ -59,13 +58,6 @@ class ResourceLog(_Adapter):
         return msg, kwargs
 
 
-class _Syslog(logging.handlers.SysLogHandler):
-    """Connects anew with every message while there is nobody to take it: a syslog may be started later."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """There is nobody left to tell."""
-
-
 class _Levels(logging.Filter):
     """Lines about a resource may have a level of their own."""
 
@@ -89,9 +81,7 @@ def setup(settings: LogSettings, *, resource: str = "", role: str = "") -> bool:
     if journaled:
         handler = journal.Journal()
     elif not settings.foreground:
-        syslog = _Syslog(SYSLOG_SOCKET, logging.handlers.SysLogHandler.LOG_DAEMON)
-        syslog.ident = f"hastd[{os.getpid()}]: "
-        handler = syslog
+        handler = syslog.Syslog(SYSLOG_SOCKET)
     handler.setFormatter(Lines(settings.form, resource, role, leveled=not journaled))
     handler.addFilter(_Levels(settings.level))
     handler.addFilter(Repeats(handler.handle))

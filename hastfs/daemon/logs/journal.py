@@ -13,14 +13,13 @@ import socket
 import struct
 from collections.abc import Mapping
 
+from hastfs.daemon.logs.datagrams import Datagrams
 from hastfs.daemon.logs.lines import Lines
+from hastfs.daemon.logs.syslog import DAEMON, priority
 from hastfs.facts import Fact
 
 SOCKET = "/run/systemd/journal/socket"
 
-_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # syslog(3)
-_DEBUG = 7
-_DAEMON = 3  # the facility, syslog(3)
 _FD = struct.Struct("=i")
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _NOT_OURS = ("time", "level", "pid", "message")  # journald has them by other names
@@ -53,15 +52,13 @@ class Journal(logging.Handler):
 
     def __init__(self, path: str = SOCKET) -> None:
         super().__init__()
-        self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._datagrams = Datagrams(path)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """By name each time: journald may be another one by now."""
         try:
             data = encode(self._fields(record))
             try:
-                self._socket.sendto(data, self._path)
+                self._datagrams.send(data)
             except OSError as error:
                 if error.errno not in (errno.EMSGSIZE, errno.ENOBUFS):
                     raise
@@ -72,7 +69,7 @@ class Journal(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        self._socket.close()
+        self._datagrams.close()
         super().close()
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Fact]:
@@ -81,8 +78,8 @@ class Journal(logging.Handler):
         ours = {f"HAST_{name.upper()}": value for name, value in lines.fields(record).items() if name not in _NOT_OURS}
         return {
             "MESSAGE": lines.format(record),
-            "PRIORITY": next((number for level, number in _PRIORITIES if record.levelno >= level), _DEBUG),
-            "SYSLOG_FACILITY": _DAEMON,
+            "PRIORITY": priority(record.levelno),
+            "SYSLOG_FACILITY": DAEMON,
             "SYSLOG_IDENTIFIER": "hastd",
             "SYSLOG_PID": record.process or 0,
             **ours,
@@ -94,5 +91,4 @@ class Journal(logging.Handler):
             file.write(data)
             file.flush()
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
-            # Not socket.send_fds, which forgets the address.
-            self._socket.sendmsg([b""], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd))], 0, self._path)
+            self._datagrams.send(b"", [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _FD.pack(fd))])
