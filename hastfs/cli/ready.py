@@ -35,7 +35,7 @@ def wait_until_ready(
 
 
 def _wait_for(goal: Goal, control: str, name: str, until: float, within: float) -> None:
-    """Like `wait_for`, for one resource: whoever reports the error says which it is, and `within` is what users gave."""
+    """Like `wait_for`, for one resource: whoever reports the error says which; `within` is the time that users gave."""
     try:
         wait_for(goal, control, (name,), max(0.0, until - time.monotonic()))
     except NotYet:
