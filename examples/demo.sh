@@ -3,7 +3,7 @@
 #
 # Run it as root. It installs what is missing (see tools/setup.sh), says what it does and what came of it, ends with an
 # error if anything is not as it should be, and leaves nothing behind but the virtual environment. HASTFS_BIN names the
-# folder of a hastd that is installed already; then it installs nothing.
+# folder of a hastd that is installed already; then, and as part of a package, it installs nothing.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -168,7 +168,11 @@ check_file_system() {
 prepare() {
     [ "$(id -u)" = 0 ] || fail "the demo has to be run as root: it mounts, and it makes devices"
     bin=${HASTFS_BIN:-${HASTFS_VENV:-$top/.venv}/bin}
-    [ -n "${HASTFS_BIN:-}" ] || "$top/tools/setup.sh"
+    if [ -z "${HASTFS_BIN:-}" ] && [ -e "$top/tools/setup.sh" ]; then
+        "$top/tools/setup.sh"
+    elif [ -z "${HASTFS_BIN:-}" ]; then
+        bin=$(dirname "$(command -v hastd)") || fail "there is no hastd on this machine"
+    fi
     ! device_in_use || fail "$device is there already: a resource named demo is in use on this machine"
     work=$(mktemp -d /tmp/hastfs-demo.XXXXXX)
     mkdir "$work/disk"

@@ -87,6 +87,7 @@ boot() {
     mount -t tmpfs -o mode=755 run "$root/run"
     mkdir "$root/run/lock"
     for place in "$top" "$venv"; do # they may be on file systems of their own
+        [ -d "$place" ] || continue # a package needs no virtual environment
         [ -e "$root$place" ] || mkdir -p "$root$place"
         mount --rbind "$place" "$root$place"
     done

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from hastfs.cli.listening import wait_for
 from hastfs.config.schema import Config
-from hastfs.errors import HastError
+from hastfs.errors import HastError, NotYet
 from hastfs.frontend import usable
 from hastfs.goal import READY_WITHIN, Goal
 from hastfs.model import Role
@@ -22,12 +22,21 @@ def wait_until_ready(
     goal = Goal.of_role(role)
     if goal is None or not names:
         return
-    until = time.monotonic() + (READY_WITHIN if timeout is None else timeout)
+    within = READY_WITHIN if timeout is None else timeout
+    until = time.monotonic() + within
     for name in names:
         try:
-            wait_for(goal, config.control, (name,), max(0.0, until - time.monotonic()))
+            _wait_for(goal, config.control, name, until, within)
             if goal is Goal.USABLE:
                 resource = config.resource(name)
                 usable.check(resource, config.mountdir, max(0.0, until - time.monotonic()))
         except HastError as error:
             yield name, error
+
+
+def _wait_for(goal: Goal, control: str, name: str, until: float, within: float) -> None:
+    """Like `wait_for`, for one resource: whoever reports the error says which; `within` is the time that users gave."""
+    try:
+        wait_for(goal, control, (name,), max(0.0, until - time.monotonic()))
+    except NotYet:
+        raise NotYet(f"Not {goal.value} within {within:g} s.") from None

@@ -51,7 +51,7 @@ def _read_within(path: str, until: float) -> None:
     within = max(until - time.monotonic(), probe.PROBE_SECONDS)
     error = probe.error_of(lambda: _read(path), path, within)
     if error is None:
-        raise NotYet(f"{path} cannot be read within {within:g} s.")
+        raise NotYet(f"{path} cannot be read within {within:.1f} s.")
     if error:
         raise SystemFailure(f"{path} cannot be read: {os.strerror(error)}.")
 

@@ -30,9 +30,47 @@ wait_until "hastd answers" hastctl status
 hastctl status
 hastctl stop
 
+say "what people look for: version, manual, completion, units, pages, examples"
+packages=(procps man-db systemd bash-completion zsh fish iproute2)
+apt-get install -y -q --no-install-recommends "${packages[@]}" >/tmp/apt.log 2>&1 ||
+    { tail /tmp/apt.log; fail "apt-get install ${packages[*]} failed"; }
+hastctl --version
+for page in hastctl hastd hast.conf; do
+    man "$page" 2>&1 | grep -m 1 -i "^ *$page" || fail "there is no manual page of $page"
+done
+bash -c '. /usr/share/bash-completion/bash_completion; for name in hastctl hastd; do _completion_loader $name; complete -p $name; done'
+zsh -c 'autoload -U compinit && compinit -D && [ "$_comps[hastctl] $_comps[hastd]" = "_hastctl _hastctl" ]' || fail "zsh knows nothing"
+fish -c 'complete -C "hastctl sta"' | grep -w status || fail "fish knows nothing"
+units=(hastd.service hast@shared.service hast-fs@shared.service hast.target)
+said=$(systemd-analyze verify "${units[@]}" 2>&1 | grep -i hast || true)
+[ -z "$said" ] || fail "systemd-analyze verify: $said"
+cd /usr/share/doc/hastfs
+ls
+for link in $(grep -o '](\.\{0,2\}/\?[a-zA-Z][^):#]*' docs/*.md | sed 's/.*](//' | sort -u); do
+    [ -e "docs/$link" ] || [[ " ../LICENSE " == *" $link "* ]] || fail "a page of docs/ wants $link"
+done
+
+say "the sample of hast.conf, on this one machine"
+sed "s/hasta/$(uname -n)/; s/192\.0\.2\.1$/127.0.0.1/; s/192\.0\.2\.2$/127.0.0.2/; s|/dev/vg0/|/var/lib/hast/|" \
+    /usr/share/hastfs/hast.conf.sample >/etc/hast.conf
+hastctl create -m 16M all
+hastd
+hastctl role secondary all
+checked=0
+hastctl check --timeout 1 || checked=$?
+[ "$checked" = 0 ] || [ "$checked" = 78 ] || fail "hastctl check ended with $checked" # there is no other node
+hastctl stop
+rm /var/lib/hast/*
+hastd -F -c /missing && fail "hastd starts without hast.conf" || true
+
 say "a pair on this one machine (examples/demo.sh)"
-apt-get install -y -q --no-install-recommends procps >/tmp/apt.log 2>&1 || { tail /tmp/apt.log; fail "procps"; }
-HASTFS_BIN=/usr/sbin /examples/demo.sh
+/usr/share/doc/hastfs/examples/demo.sh
+
+say "two machines on this one (examples/machines.sh)"
+machines() { /usr/share/doc/hastfs/examples/machines.sh "$@"; }
+machines on alpha beta
+machines run alpha hastctl --version
+machines remove
 
 say "an upgrade under a mounted file system"
 cat >/etc/hast.conf <<END

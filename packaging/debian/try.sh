@@ -57,7 +57,6 @@ printf '%s\n' '__version__ = "9.9.9"' >>"$HASTFS_TRY/next/usr/lib/hastfs/lib/pyt
 rm -r "$HASTFS_TRY"/next/usr/lib/hastfs/lib/python3.11/site-packages/hastfs/__pycache__
 dpkg-deb -b "$HASTFS_TRY/next" "$root/next.deb" >/dev/null
 cp "$package" "$root/this.deb"
-cp -r "$top/examples" "$root/examples"
 cp "$here/inside.sh" "$root/"
 chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
     /inside.sh

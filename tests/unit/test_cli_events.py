@@ -199,6 +199,15 @@ def test_a_new_secondary_waits_for_its_primary(run: Run, daemon: Daemon) -> None
     assert run("role", "--wait", "secondary", "test") == (0, "", "")
 
 
+def test_waiting_in_vain_for_a_new_role_names_the_resource_once(run: Run, quiet: Quiet) -> None:
+    """The time is the one that was asked for, not what is left of it when its turn comes."""
+    role = b"".join(bytes(part) for part in Reply(resources=[ResourceStatus("test", role="secondary")]).encode())
+    state = said(exists(Details("secondary", "connecting")), STATE_END)
+    quiet.answer = lambda request: role if request.command is ControlCommand.SETROLE else state
+    code, out, err = run("role", "--wait", "--timeout", "0.05", "secondary", "test")
+    assert (code, out, err) == (75, "", "[ERROR] [test] Not connected within 0.05 s.\n")
+
+
 def test_init_waits_for_nothing(run: Run, daemon: Daemon) -> None:
     serve(daemon)
     assert run("role", "--wait", "init", "test")[0] == 0
