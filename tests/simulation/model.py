@@ -359,16 +359,16 @@ class Model:
     def readable(self, node: Node, cell: int) -> set[int]:
         """All values that the primary `node` may answer a read of the cell with.
 
-        One that is being brought up to date and has the cell already, has it twice. While that is being written, both
-        are right: the other node may have lost power since it wrote, and have shown what survived.
+        One that is being brought up to date and has the cell already, answers from its own disk: with what the other
+        node had. As long as it does not know that the link is lost, that may be more than a loss of power left there.
         """
         primary = node.primary
         begun = {write.value for write in self.writes if write.node is node and cell in write.overlapped}
         if primary is None or not primary.stale:
             return self.may_be(node, cell) | begun
         values = self.may_be(node.other, cell) | begun
-        if begun and not primary.detached and cell // PER_EXTENT not in _out_of_sync(primary):
-            values |= self.may_be(node, cell)
+        if not primary.detached and cell // PER_EXTENT not in _out_of_sync(primary):
+            values |= self.lost_cache[node.name].seen(cell, primary.link)
         return values
 
     def check(self, node: Node, cells: Iterable[int], what: str) -> None:
@@ -560,6 +560,7 @@ class Model:
         if cache.unflushed or any(write.node is node.other for write in self.writes):
             cache.happened(primary.link)
         if primary.stale:
+            cache.unnoticed(before, primary.link)
             self._cache_is_gone(node.other, before)
 
     def _cache_is_gone(self, node: Node, before: list[set[int]]) -> None:
