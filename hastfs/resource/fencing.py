@@ -59,6 +59,12 @@ class Fencing:
             self._refusal = reason
             self._change()
 
+    def give_up(self) -> None:
+        """Nobody wants to go on: from now on the program is not called, whatever is held."""
+        if self._asked:
+            self._ask(False)
+        self._ask = lambda wanted: None
+
     async def start(self) -> None:
         """Returns when nothing is held. BusyError if this node must not start to write alone."""
         self._starting = True
