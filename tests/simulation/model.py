@@ -424,7 +424,8 @@ class Model:
         if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
             self.give_up()
             return
-        if self.alone[target.name]:
+        # What is not secondary any more cannot be told or asked anything: its word was on the way for a while.
+        if self.alone[target.name] and node.other.secondary is not None:
             raise Violation(f"{target.name} wrote alone, and is to be overwritten by {source.name}")
         for write in self.writes:
             if write.node is node:
@@ -438,6 +439,15 @@ class Model:
         self.target[source.name] = None
         behind = not primary.map.in_sync or self.half[target.name]
         self.target[target.name] = primary.link if behind else None
+
+    def is_half_met(self) -> bool:
+        """An old node that was made anew knows who it is (step 3), and whoever told it died.
+
+        Nobody says any more that all is to be copied, and their counters, of which one began anew, say anything.
+        """
+        names = {node.disk.metadata.resuid for node in self.nodes}
+        died = any(node.deaths != self.deaths[node.name] for node in self.nodes)
+        return self.unmet and died and self.nodes[0].version < 3 and len(names) == 1 and 0 not in names
 
     def is_backed(self, node: Node) -> bool:
         """Whether the other node, well and still linked, can do alone what is asked of the primary `node` now."""

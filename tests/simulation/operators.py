@@ -172,12 +172,9 @@ class Operator:
         return True
 
     async def stop(self, node: Node) -> None:
-        """hastctl role init, under load: it ends what it has begun."""
+        """hastctl role init, under load: it ends what it has begun, but for what is held."""
         with trio.move_on_after(300) as patience:
             try:
-                # What is held would get errors.
-                while node.primary is not None and node.fencing.held:  # noqa: ASYNC110
-                    await trio.sleep(0.1)
                 self._model.leaving = node.name
                 await node.stop()
             except HastError:
