@@ -59,10 +59,10 @@ class Fencing:
             self._refusal = reason
             self._change()
 
-    def give_up(self) -> None:
-        """Nobody wants to go on: from now on the program is not called, whatever is held."""
-        if self._asked:
-            self._ask(False)
+    def ask_no_more(self) -> None:
+        """This worker has no use for an answer any more, whatever is held. (Its successor may have: a question that was
+        asked stays.)
+        """
         self._ask = lambda wanted: None
 
     async def start(self) -> None:

@@ -318,11 +318,11 @@ class Replica:
         self.submit()
 
     def give_up_held(self) -> None:
-        """The role is being left: the other node is not fenced for that. Whoever waits for it gets an error, and so does
-        whoever would have to, if the link is lost from now on.
+        """The role is being left: the other node is not fenced for that. Whoever waits for it gets an error, also if
+        the link is lost from now on.
         """
         self._leaving = True
-        self.fencing.give_up()
+        self.fencing.ask_no_more()
         if self.fencing.held:
             self.alone.refuse()
             frozen, self._frozen = self._frozen, []

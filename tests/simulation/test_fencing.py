@@ -300,17 +300,6 @@ async def test_a_link_that_is_lost_while_the_role_is_left_fences_nobody_and_is_n
         assert a.disk.data == b.disk.data
 
 
-async def test_who_leaves_a_role_that_is_held_takes_the_question_back(autojump_clock: MockClock) -> None:
-    async with fenced_pair() as (a, b, asked):
-        requests = Requests(a)
-        await lose(a, b)
-        requests.write("write", 0)
-        await until(lambda: asked == [True])
-        await a.stop()
-        assert asked == [True, False]
-        assert requests.answers == {"write": 5}
-
-
 async def test_a_held_primary_whose_other_node_went_on_rejoins_without_a_split_brain(
     autojump_clock: MockClock,
 ) -> None:
