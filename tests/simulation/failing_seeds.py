@@ -29,6 +29,8 @@ FAILING_SEEDS = {
     2064055: "a write that could not be completed left an extent out of sync, and no resync came",
     9203975: "a flush was acknowledged before the other node knew that it lacked what it had refused",
     32659508: "no mistake: a role was left when the link had just been lost, and what was held got errors",
+    81022990: "no mistake: a worker did not know that the one before had flushed all",
+    83299433: "no mistake: a write joined an update of the map that had failed already",
     1795387822493: "half a sector, read while alone, was completed with the link that came meanwhile",
     1795394920951: "a flush was acknowledged before the other node knew that it lacked what it had refused",
 }

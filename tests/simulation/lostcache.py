@@ -16,6 +16,8 @@ class LostCache:
     def __init__(self) -> None:
         self.unflushed: set[int] = set()
         """Cells that were written and acknowledged, and not flushed since."""
+        self._inherited = False
+        """Whether a new worker has not flushed yet: what the one before had flushed, it does not know."""
         self.may_tell = False
         """Whether a flush may fail to say that something of that may be gone; once."""
         self._link: object = None
@@ -25,6 +27,15 @@ class LostCache:
         self._before: Sequence[set[int]] = ()
         """By cell, what the other node may have had when it first lost power over `_seen_over`."""
         self._seen_over: object = None
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Whether something is acknowledged and not flushed, as far as the worker knows."""
+        return bool(self.unflushed) or self._inherited
+
+    def taken_over(self) -> None:
+        """Another worker serves the same applications."""
+        self._inherited = True
 
     def acknowledged(self, cells: Iterable[int]) -> None:
         """They were written; whatever was there before matters to nobody any more."""
@@ -64,6 +75,7 @@ class LostCache:
         Returns those that it vouched for although they are gone.
         """
         self.unflushed.difference_update(cells)
+        self._inherited = self._inherited and link is None
         if link is not None and link is not self._link:
             self.may_tell = False  # it would have been this one
         return [cell for cell, last in self._gone.items() if last <= number]

@@ -121,10 +121,12 @@ class Request:
     def disks_were_well(self) -> tuple[bool, bool]:
         """Whether the disk here, and the one there, did all that was asked since it began, and kept it.
 
+        The one here may have refused an update of the map just before, which the request joined before that was known.
         The one there may also have been asked for something that makes no sense, or lied.
         """
         here, there = self._errors()
-        return here == self.errors[0], there == self.errors[1]
+        joined = self.node.disk.update_refused_at == self.since
+        return here == self.errors[0] and not joined, there == self.errors[1]
 
     @property
     def round_trip(self) -> float:
@@ -567,7 +569,7 @@ class Model:
             return
         self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
         cache = self.lost_cache[node.other.name]
-        if cache.unflushed or any(write.node is node.other for write in self.writes):
+        if cache.is_at_risk or any(write.node is node.other for write in self.writes):
             cache.happened(primary.link)
         if primary.stale:
             cache.unnoticed(before, primary.link)
@@ -606,7 +608,7 @@ class Model:
     def unlinked(self, node: Node) -> None:
         """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
         primary, cache = node.engine, self.lost_cache[node.name]
-        if primary is not None and primary.stale and node.version < 3 and cache.unflushed:
+        if primary is not None and primary.stale and node.version < 3 and cache.is_at_risk:
             cache.happened(None)
 
     def observe(self, node: Node) -> None:

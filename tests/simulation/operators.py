@@ -129,6 +129,7 @@ class Operator:
         taken = (between is None or await between()) and await self.promote(node, taking_over=True)
         del self._model.replaced[node.name]
         if taken:
+            self._model.lost_cache[node.name].taken_over()
             self._client.ask_again(left)
         else:
             for request, _ in left:
