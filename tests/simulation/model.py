@@ -214,7 +214,9 @@ class Model:
         self.programs: dict[str, Program] = {}
         """The nodes' fence programs."""
         self.leaving = ""
-        """The node that ends being primary in order: what is held then gets errors."""
+        """The node that ends being primary in order."""
+        self.left_held = False
+        """Whether it was held meanwhile, though a link may be back: what it was asked for may get errors."""
         self.copies = {node.name: Copy(values_on(node.disk)) for node in nodes}
         self.writes: list[Write] = []
         self.number = 0
@@ -608,8 +610,17 @@ class Model:
     def unlinked(self, node: Node) -> None:
         """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
         primary, cache = node.engine, self.lost_cache[node.name]
+        self.left_held = self.left_held or self.is_left_held(node)
         if primary is not None and primary.stale and node.version < 3 and cache.is_at_risk:
             cache.happened(None)
+
+    def leaves(self, node: Node) -> None:
+        """It begins to end being primary, in order."""
+        self.leaving, self.left_held = node.name, node.fencing.held
+
+    def is_left_held(self, node: Node) -> bool:
+        """Whether its role is being left, and nobody waits for the other node to be fenced."""
+        return node.name == self.leaving and (self.left_held or node.fencing.held)
 
     def observe(self, node: Node) -> None:
         """Nothing is being written: what may be there is what is there."""

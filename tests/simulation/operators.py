@@ -176,7 +176,7 @@ class Operator:
         """hastctl role init, under load: it ends what it has begun, but for what is held."""
         with trio.move_on_after(300) as patience:
             try:
-                self._model.leaving = node.name
+                self._model.leaves(node)
                 await node.stop()
             except HastError:
                 await node.crash()  # its disk fails; hastd takes the role away all the same
