@@ -59,6 +59,12 @@ class Fencing:
             self._refusal = reason
             self._change()
 
+    def ask_no_more(self) -> None:
+        """This worker has no use for an answer any more, whatever is held. (Its successor may have: a question that was
+        asked stays.)
+        """
+        self._ask = lambda wanted: None
+
     async def start(self) -> None:
         """Returns when nothing is held. BusyError if this node must not start to write alone."""
         self._starting = True

@@ -307,6 +307,8 @@ class Replica:
         if self._is_fenced() and not self.stale:
             self.alone.allowed = False
             self.fencing.hold()
+            if self._leaving:
+                self.alone.refuse()
 
     def _thaw(self) -> None:
         self.alone.allow()
@@ -316,9 +318,12 @@ class Replica:
         self.submit()
 
     def give_up_held(self) -> None:
-        """The role is being left: whoever waits for the other node to be fenced gets an error."""
+        """The role is being left: the other node is not fenced for that. Whoever waits for it gets an error, also if
+        the link is lost from now on.
+        """
+        self._leaving = True
+        self.fencing.ask_no_more()
         if self.fencing.held:
-            self._leaving = True
             self.alone.refuse()
             frozen, self._frozen = self._frozen, []
             self._end_soon(frozen)

@@ -80,7 +80,7 @@ class Client:
         here, there = request.disks_were_well
         if not error or primary.failure is not None:
             return
-        if request.node.name == self._model.leaving and request.node.fencing.held:
+        if self._model.is_left_held(request.node):
             return
         if here and not request.node.disk.faults and not request.stale and not primary.stale:
             raise Violation(f"a {what} failed ({error}) although nothing is wrong with this node's disk")

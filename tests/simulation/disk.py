@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ class SimulatedDisk:
         self.faults: list[Fault] = []
         self.errors = 0
         """Requests that were refused so far."""
+        self.update_refused_at = -math.inf
+        """When that was last an update of metadata or map (trio's clock)."""
         self.latency: dict[str, float] = {}
         """By kind of request; without one, reads and writes answer at once, all else a moment later."""
         metadata = Metadata(
@@ -150,6 +153,8 @@ class SimulatedDisk:
                 if fault.left is not None:
                     fault.left -= 1
         self.errors += error != 0
+        if error and kind == "durable":
+            self.update_refused_at = trio.current_time()
         return error
 
     def lose_power(self, chance: random.Random) -> None:

@@ -11,6 +11,7 @@ FAILING_SEEDS = {
     100510: "a secondary that could not record its gap answered flushes",
     200709: "a record of writing alone that failed was not tried again: the nodes never linked",
     500362: "half of a first copy, forced, was taken for a successor of the whole one",
+    500534: "no mistake: a target did not know yet that its source had lost power, and showed what that one had had",
     700447: "no mistake: the only copy to be lost power before the component was given up",
     700798: "no mistake: the same, and the next flush said so",
     701000: "no mistake: a target caught up after its source had lost power",
@@ -27,6 +28,16 @@ FAILING_SEEDS = {
     2049379: "no mistake: a component was made anew when word was on the way that it had caught up",
     2064055: "a write that could not be completed left an extent out of sync, and no resync came",
     9203975: "a flush was acknowledged before the other node knew that it lacked what it had refused",
+    32659508: "no mistake: a role was left when the link had just been lost, and what was held got errors",
+    81022990: "no mistake: a worker did not know that the one before had flushed all",
+    83299433: "no mistake: a write joined an update of the map that had failed already",
+    84081108: "no mistake: a role was left while it was held, and the link was back before all of a discard was answered",
     1795387822493: "half a sector, read while alone, was completed with the link that came meanwhile",
     1795394920951: "a flush was acknowledged before the other node knew that it lacked what it had refused",
 }
+
+FAILING_FENCED_SEEDS = {
+    82006477: "no mistake: a node was made primary when its word that it is secondary was on the way",
+    82009250: "no mistake: an old node was made anew, and whoever had told it who it is died",
+}
+"""The same of lives that have a fence program because the test says so (`run(seed, print, fenced=True)`)."""

@@ -285,7 +285,7 @@ class History:
         if is_detached(node) and not (await self.operator.attach(node) and not is_detached(node)):
             raise Violation(f"{node.name} does not get its component back: {self.report()}")
         if not await self._until(lambda: self._is_settled(node)):
-            if not no_whole_copy(node) or node.version >= 3:
+            if node.version >= 3 or not (no_whole_copy(node) or self.model.is_half_met()):
                 raise Violation(f"the nodes do not agree: {self.report()}")
             self.split = True
             return

@@ -7,7 +7,7 @@ fails. Whether one may, and whether one has to, is what this knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class LostCache:
@@ -16,12 +16,26 @@ class LostCache:
     def __init__(self) -> None:
         self.unflushed: set[int] = set()
         """Cells that were written and acknowledged, and not flushed since."""
+        self._inherited = False
+        """Whether a new worker has not flushed yet: what the one before had flushed, it does not know."""
         self.may_tell = False
         """Whether a flush may fail to say that something of that may be gone; once."""
         self._link: object = None
         """The primary's, when that happened."""
         self._gone: dict[int, int] = {}
         """Cells that surely have lost what was acknowledged, and the number of the last write to them by then."""
+        self._before: Sequence[set[int]] = ()
+        """By cell, what the other node may have had when it first lost power over `_seen_over`."""
+        self._seen_over: object = None
+
+    @property
+    def is_at_risk(self) -> bool:
+        """Whether something is acknowledged and not flushed, as far as the worker knows."""
+        return bool(self.unflushed) or self._inherited
+
+    def taken_over(self) -> None:
+        """Another worker serves the same applications."""
+        self._inherited = True
 
     def acknowledged(self, cells: Iterable[int]) -> None:
         """They were written; whatever was there before matters to nobody any more."""
@@ -33,6 +47,15 @@ class LostCache:
         """The other node lost its cache, to which the primary was linked by `link`."""
         self.may_tell = True
         self._link = link
+
+    def unnoticed(self, before: Sequence[set[int]], link: object) -> None:
+        """The other node may have had `before`, by cell, until it lost power; the primary still relies on `link`."""
+        if link is not self._seen_over:
+            self._before, self._seen_over = before, link
+
+    def seen(self, cell: int, link: object) -> set[int]:
+        """What the primary may have got of the cell over the link that it has, and the other node may have lost."""
+        return self._before[cell] if link is not None and link is self._seen_over else set()
 
     def gone(self, cells: Mapping[int, int]) -> None:
         """Acknowledged, not flushed, and no longer there: `cells` with the number of the last write to each."""
@@ -52,6 +75,7 @@ class LostCache:
         Returns those that it vouched for although they are gone.
         """
         self.unflushed.difference_update(cells)
+        self._inherited = self._inherited and link is None
         if link is not None and link is not self._link:
             self.may_tell = False  # it would have been this one
         return [cell for cell, last in self._gone.items() if last <= number]

@@ -121,10 +121,12 @@ class Request:
     def disks_were_well(self) -> tuple[bool, bool]:
         """Whether the disk here, and the one there, did all that was asked since it began, and kept it.
 
+        The one here may have refused an update of the map just before, which the request joined before that was known.
         The one there may also have been asked for something that makes no sense, or lied.
         """
         here, there = self._errors()
-        return here == self.errors[0], there == self.errors[1]
+        joined = self.node.disk.update_refused_at == self.since
+        return here == self.errors[0] and not joined, there == self.errors[1]
 
     @property
     def round_trip(self) -> float:
@@ -212,7 +214,9 @@ class Model:
         self.programs: dict[str, Program] = {}
         """The nodes' fence programs."""
         self.leaving = ""
-        """The node that ends being primary in order: what is held then gets errors."""
+        """The node that ends being primary in order."""
+        self.left_held = False
+        """Whether it was held meanwhile, though a link may be back: what it was asked for may get errors."""
         self.copies = {node.name: Copy(values_on(node.disk)) for node in nodes}
         self.writes: list[Write] = []
         self.number = 0
@@ -359,16 +363,16 @@ class Model:
     def readable(self, node: Node, cell: int) -> set[int]:
         """All values that the primary `node` may answer a read of the cell with.
 
-        One that is being brought up to date and has the cell already, has it twice. While that is being written, both
-        are right: the other node may have lost power since it wrote, and have shown what survived.
+        One that is being brought up to date and has the cell already, answers from its own disk: with what the other
+        node had. As long as it does not know that the link is lost, that may be more than a loss of power left there.
         """
         primary = node.primary
         begun = {write.value for write in self.writes if write.node is node and cell in write.overlapped}
         if primary is None or not primary.stale:
             return self.may_be(node, cell) | begun
         values = self.may_be(node.other, cell) | begun
-        if begun and not primary.detached and cell // PER_EXTENT not in _out_of_sync(primary):
-            values |= self.may_be(node, cell)
+        if not primary.detached and cell // PER_EXTENT not in _out_of_sync(primary):
+            values |= self.lost_cache[node.name].seen(cell, primary.link)
         return values
 
     def check(self, node: Node, cells: Iterable[int], what: str) -> None:
@@ -424,7 +428,8 @@ class Model:
         if self.unmet and node.version < 3 and node.deaths != self.deaths[node.name]:
             self.give_up()
             return
-        if self.alone[target.name]:
+        # What is not secondary any more cannot be told or asked anything: its word was on the way for a while.
+        if self.alone[target.name] and node.other.secondary is not None:
             raise Violation(f"{target.name} wrote alone, and is to be overwritten by {source.name}")
         for write in self.writes:
             if write.node is node:
@@ -438,6 +443,15 @@ class Model:
         self.target[source.name] = None
         behind = not primary.map.in_sync or self.half[target.name]
         self.target[target.name] = primary.link if behind else None
+
+    def is_half_met(self) -> bool:
+        """An old node that was made anew knows who it is (step 3), and whoever told it died.
+
+        Nobody says any more that all is to be copied, and their counters, of which one began anew, say anything.
+        """
+        names = {node.disk.metadata.resuid for node in self.nodes}
+        died = any(node.deaths != self.deaths[node.name] for node in self.nodes)
+        return self.unmet and died and self.nodes[0].version < 3 and len(names) == 1 and 0 not in names
 
     def is_backed(self, node: Node) -> bool:
         """Whether the other node, well and still linked, can do alone what is asked of the primary `node` now."""
@@ -557,9 +571,10 @@ class Model:
             return
         self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
         cache = self.lost_cache[node.other.name]
-        if cache.unflushed or any(write.node is node.other for write in self.writes):
+        if cache.is_at_risk or any(write.node is node.other for write in self.writes):
             cache.happened(primary.link)
         if primary.stale:
+            cache.unnoticed(before, primary.link)
             self._cache_is_gone(node.other, before)
 
     def _cache_is_gone(self, node: Node, before: list[set[int]]) -> None:
@@ -595,8 +610,17 @@ class Model:
     def unlinked(self, node: Node) -> None:
         """The primary `node` is not connected any more. An old node does not say whether it lost its cache since."""
         primary, cache = node.engine, self.lost_cache[node.name]
-        if primary is not None and primary.stale and node.version < 3 and cache.unflushed:
+        self.left_held = self.left_held or self.is_left_held(node)
+        if primary is not None and primary.stale and node.version < 3 and cache.is_at_risk:
             cache.happened(None)
+
+    def leaves(self, node: Node) -> None:
+        """It begins to end being primary, in order."""
+        self.leaving, self.left_held = node.name, node.fencing.held
+
+    def is_left_held(self, node: Node) -> bool:
+        """Whether its role is being left, and nobody waits for the other node to be fenced."""
+        return node.name == self.leaving and (self.left_held or node.fencing.held)
 
     def observe(self, node: Node) -> None:
         """Nothing is being written: what may be there is what is there."""

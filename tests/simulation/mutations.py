@@ -219,6 +219,16 @@ def _count_failed_copies(original: Change) -> Change:
     return copy_extent
 
 
+def _copied_before_it_is(original: Callable[..., None]) -> Callable[..., None]:
+    """So that a target shows what it had, and only as long as the copy is on its way."""
+
+    def copy_begun(self: Activemap, extent: int) -> None:
+        original(self, extent)
+        self._out_of_sync.discard(extent)
+
+    return copy_begun
+
+
 def _flushed_already(_: object) -> Callable[..., None]:
     return lambda replica, done: done(0)
 
@@ -317,6 +327,7 @@ MUTATIONS = {
     "the secondary forgets its map in the handshake": Mutation(Secondary, "agree", _forget_map_in_the_handshake),
     "resync without range lock": Mutation(Synchronizer, "_locked", _without_lock),
     "overlapping writes overtake each other": Mutation(replica, "RangeLock", lambda _: _NoLock),
+    "an extent counts while it is being copied": Mutation(Activemap, "copy_begun", _copied_before_it_is),
     "failed copy counts": Mutation(Synchronizer, "_copy_extent", _count_failed_copies),
     "equal without a flush": Mutation(synchronizer, "flush_now", _flushed_already),
     "the secondary does not hear that it is behind": Mutation(Link, "state", _without_saying_so),

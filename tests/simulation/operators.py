@@ -129,6 +129,7 @@ class Operator:
         taken = (between is None or await between()) and await self.promote(node, taking_over=True)
         del self._model.replaced[node.name]
         if taken:
+            self._model.lost_cache[node.name].taken_over()
             self._client.ask_again(left)
         else:
             for request, _ in left:
@@ -172,13 +173,10 @@ class Operator:
         return True
 
     async def stop(self, node: Node) -> None:
-        """hastctl role init, under load: it ends what it has begun."""
+        """hastctl role init, under load: it ends what it has begun, but for what is held."""
         with trio.move_on_after(300) as patience:
             try:
-                # What is held would get errors.
-                while node.primary is not None and node.fencing.held:  # noqa: ASYNC110
-                    await trio.sleep(0.1)
-                self._model.leaving = node.name
+                self._model.leaves(node)
                 await node.stop()
             except HastError:
                 await node.crash()  # its disk fails; hastd takes the role away all the same

@@ -262,6 +262,44 @@ async def test_the_role_can_be_left_while_requests_are_held(autojump_clock: Mock
         assert a.disk.metadata.generations == before.generations
 
 
+@MODES
+@pytest.mark.parametrize("slow", ["network", "flush", "write"])
+async def test_a_link_that_is_lost_while_the_role_is_left_fences_nobody_and_is_not_waited_for(
+    autojump_clock: MockClock, mode: Replication, slow: str
+) -> None:
+    async with fenced_pair(mode) as (a, b, asked):
+        requests = Requests(a)
+        before = a.disk.metadata
+        if slow == "network":
+            for channel in a.connections:
+                channel.stalled = True
+        else:  # what the role waits for takes longer than a fence program is put off
+            a.disk.latency[slow] = 2 * fencing.GRACE
+        for number in range(3):  # the others wait for the first one's range
+            requests.write(f"write {number}", 0, bytes([number]) * EXTENT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.stop)
+            nursery.cancel_scope.deadline = trio.current_time() + 100
+            await trio.sleep(0.1)
+            assert a.primary is not None
+            acknowledged = dict(requests.answers)
+            b.reachable = False
+            a.cut()
+            began = trio.current_time()
+        assert trio.current_time() - began <= (0.1 if slow == "network" else 3 * 2 * fencing.GRACE)
+        assert asked == []
+        assert a.disk.metadata.generations == before.generations
+        assert requests.answers == dict.fromkeys([f"write {number}" for number in range(3)], 5) | acknowledged
+        b.config = replace(b.config, fence=None)
+        await b.become_primary()
+        assert await b.write(EXTENT, BLOCK) == 0
+        b.reachable = True
+        a.become_secondary()
+        await until(lambda: agreed(b, a))
+        assert "split-brain" not in a.events + b.events
+        assert a.disk.data == b.disk.data
+
+
 async def test_a_held_primary_whose_other_node_went_on_rejoins_without_a_split_brain(
     autojump_clock: MockClock,
 ) -> None:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.simulation.failing_seeds import FAILING_SEEDS
+from tests.simulation.failing_seeds import FAILING_FENCED_SEEDS, FAILING_SEEDS
 from tests.simulation.history import run
 from tests.simulation.run import batches, lives
 
@@ -27,6 +27,11 @@ def test_a_pair_survives_any_history() -> None:
 @pytest.mark.parametrize("seed", FAILING_SEEDS)
 def test_a_history_that_once_failed_does_not(seed: int) -> None:
     run(seed)
+
+
+@pytest.mark.parametrize("seed", FAILING_FENCED_SEEDS)
+def test_a_fenced_history_that_once_failed_does_not(seed: int) -> None:
+    run(seed, fenced=True)
 
 
 def digest(seed: int) -> str:
