@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.conftest import MakePair
-from tests.kernel.node import PROJECT, RESOURCE, Node, Options
+from tests.kernel.failing_disk import Disks
+from tests.kernel.node import MIB, PROJECT, RESOURCE, Node, Options
 from tests.kernel.pair import Pair
 from tests.kernel.test_takeover import crash
 
@@ -112,3 +114,44 @@ def test_the_link_or_an_administrator_lets_held_requests_go_on_and_leaving_the_r
     a.hastctl("role", "-f", "secondary", RESOURCE)
     assert writer.wait(timeout=20) != 0
     assert a.status().role == "secondary"
+
+
+def told(node: Node) -> dict[str, str]:
+    found: dict[str, str] = json.loads(node.hastctl("status", "--json", RESOURCE).stdout)["resources"][0]
+    return found
+
+
+def test_a_disk_that_fails_while_the_other_node_is_silent_costs_no_more_than_an_error(
+    make_pair: MakePair, disks: Disks
+) -> None:
+    """What fails at once on this node, and has no answer of the other one, is held like the rest, and never said to be
+    written."""
+    pair = make_pair(Options(replication="fullsync", mediasize=24 * MIB, timeout=3))
+    a, b = pair.nodes
+    use_witness(pair)  # there is no witness: the program always fails
+    disk = disks.failing(24 * MIB)
+    a.keep_on(disk.component)
+    pair.start()
+    pair.connect()
+    assert begin_write(pair, a, b"1" * MIB).wait(timeout=20) == 0
+
+    frozen = b.processes()
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    disk.fail("write", error=errno.EIO, start=MIB)
+    writer = begin_write(pair, a, b"2" * MIB)
+    a.until(lambda: told(a)["problem"] == "I/O is held: the fence program failed with exit code 1.", "it is held")
+    assert told(a)["remedy"] == f"hastctl role -f primary {RESOURCE}"
+    assert writer.poll() is None
+    for pid in frozen:
+        os.kill(pid, signal.SIGCONT)
+    acknowledged = writer.wait(timeout=20) == 0
+    a.until_status("complete")
+    disk.heal()
+    a.hastctl("attach", RESOURCE)
+    a.hastctl("wait", "--timeout", "20", "--for", "synced", RESOURCE)
+    if acknowledged:
+        with a.image.open("rb", buffering=0) as image:
+            assert image.read(MIB) == b"2" * MIB
+    pair.rest()
+    pair.assert_equal()

@@ -73,6 +73,7 @@ async def test_the_metrics_are_where_prometheus_asks_for_them() -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 404),
         (b"GET /metrics/ HTTP/1.1\r\nHost: a\r\n\r\n", 404),
         (b"GET /metrics?x=y HTTP/1.0\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.0\r\nAccept: application/openmetrics-text;version=x\r\n\r\n", 200),
         (b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\nx", 405),
         (b"DELETE /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         (b"GET /metrics HTTP/1.1\r\n\r\n", 400),

@@ -19,7 +19,10 @@ _FAMILIES = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
 
 def exposition(seen: Mapping[str, Details], took: float, accept: str) -> tuple[bytes, str]:
     """The text, and its content type, which depends on the client's `Accept`. `took`: seconds to look."""
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # what it makes of nonsense, whose sender gets what all others get
+        encode, content_type = choose_encoder("")
     registry = CollectorRegistry()
     registry.register(_Seen(seen, took))
     return encode(registry), content_type
