@@ -53,7 +53,7 @@ done
 say "the sample of hast.conf, on this one machine"
 sed "s/hasta/$(uname -n)/; s/192\.0\.2\.1$/127.0.0.1/; s/192\.0\.2\.2$/127.0.0.2/; s|/dev/vg0/|/var/lib/hast/|" \
     /usr/share/hastfs/hast.conf.sample >/etc/hast.conf
-hastctl create -m 16M all
+hastctl create -m 16M shared database
 hastd
 hastctl role secondary all
 checked=0
