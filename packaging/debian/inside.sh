@@ -111,7 +111,7 @@ umount /mnt
 dpkg -P hastfs
 ! pgrep -f hastd || fail "hastd is left"
 rm /var/lib/hast/trial && rmdir /var/lib/hast # that one belonged to the administrator
-left=$(find / -xdev -path /proc -prune -o -name '*hast*' ! -path '/var/log/*' ! -path '/tmp/*' -print; ls -d /run/*hast* /dev/hast 2>/dev/null || true)
+left=$(find / -xdev -path /proc -prune -o -name '*hast*' ! -path '/var/log/*' ! -path '/var/cache/man/*' ! -path '/tmp/*' -print; ls -d /run/*hast* /dev/hast 2>/dev/null || true)
 [ -z "$left" ] || fail "left behind: $left"
 ! getent passwd hast || fail "the user hast is left"
 say "all went well"
