@@ -6,9 +6,9 @@
 #        examples/machines.sh off NAME ...             cut the power: everything dies at once, the disk stays
 #        examples/machines.sh remove                   switch all off and forget their disks
 #
-# A machine is a set of namespaces: network, processes, mounts and host name of its own. It sees the programs and files
-# of this machine; what it changes goes to a layer of its own (overlayfs) in memory. The kernel, and with it loop devices,
-# is shared, as are the clock and the users. Whatever mounts a machine holds end with its processes, and cannot reach the
+# A machine is a set of namespaces: network, processes, mounts and host name of its own; and control groups, in which its
+# containers are. It sees the programs and files of this machine; what it changes goes to a layer of its own (overlayfs)
+# in memory. The kernel, and with it loop devices, is shared, as are the clock and the users. Whatever mounts a machine holds end with its processes, and cannot reach the
 # other machine: the cable goes first.
 #
 # HAST_MACHINES names the folder for all that (default: /run/hast-machines); its last part must be unlike any other's.
@@ -45,6 +45,51 @@ make_switch() {
 }
 
 cable() { ip -n "$(network switch)" link set "$1" "$2"; }
+
+# ---- its control groups: containers that are called alike on two machines do not meet there ---------------------------
+
+# groups_of PID: their folders. A hierarchy that is not mounted here is left out.
+groups_of() {
+    local controllers path folder
+    while IFS=: read -r _ controllers path; do
+        folder=/sys/fs/cgroup/${controllers#name=}
+        [ -n "$controllers" ] || [ ! -d /sys/fs/cgroup/unified ] || folder=/sys/fs/cgroup/unified
+        [ ! -e "$folder$path/cgroup.procs" ] || printf '%s\n' "$folder${path%/}"
+    done <"/proc/$1/cgroup"
+}
+
+# enter GROUP ...: with this process. Not where groups cannot be changed: then there are no containers either.
+enter() {
+    local group
+    for group in "$@"; do
+        { echo "$BASHPID" >"$group/cgroup.procs"; } 2>/dev/null || :
+    done
+}
+
+# Containers are made below the group of their maker, or beside it (cgroup v2).
+enter_own_groups() {
+    local outer group file
+    for outer in $(groups_of "$BASHPID"); do
+        for group in "$outer/$prefix-$1" "$outer/$prefix-$1/self"; do
+            mkdir "$group" 2>/dev/null || [ -d "$group" ] || continue 2
+            for file in cpuset.cpus cpuset.mems; do # a new group has none
+                [ ! -e "$outer/$file" ] || { cat "$outer/$file" >"$group/$file"; } 2>/dev/null || :
+            done
+        done
+        enter "$group"
+    done
+}
+
+remove_groups() {
+    local group
+    for group in "$@"; do
+        [ "$(basename "$group")" = self ] || continue
+        group=$(dirname "$group")
+        case $(basename "$group") in "$prefix"-*) ;; *) continue ;; esac
+        # A process lets go of them a moment after its end.
+        timeout 10 bash -c 'until find "$0" -depth -type d -exec rmdir {} + 2>/dev/null || [ ! -e "$0" ]; do sleep 0.05; done' "$group"
+    done
+}
 
 # ---- a machine ------------------------------------------------------------------------------------------------------
 
@@ -83,6 +128,8 @@ boot() {
     mount --rbind /dev "$root/dev"
     mount --bind "$base/devices" "$root/dev/hast"
     mount --rbind /sys "$root/sys"
+    # Beside cgroup v1 it is of no use, and runc would make its groups at the root of it.
+    umount -l "$root/sys/fs/cgroup/unified" 2>/dev/null || :
     mount -t proc proc "$root/proc"
     mount -t tmpfs -o mode=755 run "$root/run"
     mkdir "$root/run/lock"
@@ -110,9 +157,12 @@ on() {
     local name=$1 base=$state/$1 outer pid
     ! first_process "$name" >/dev/null || return 0
     cable "$name" up
-    nsenter --net="/run/netns/$(network "$name")" \
-        unshare --mount --uts --ipc --pid --fork --kill-child \
-        setsid bash "${BASH_SOURCE[0]}" boot "$base" >"$base/console" 2>&1 </dev/null &
+    {
+        enter_own_groups "$name"
+        exec nsenter --net="/run/netns/$(network "$name")" \
+            unshare --mount --uts --ipc --pid --fork --kill-child \
+            setsid bash "${BASH_SOURCE[0]}" boot "$base"
+    } >"$base/console" 2>&1 </dev/null &
     outer=$!
     until pid=$(pgrep -P "$outer") && [ -e "/proc/$pid/root/run/booted" ] && echo "$pid" >"$base/pid" &&
         first_process "$name" >/dev/null; do
@@ -123,23 +173,27 @@ on() {
 }
 
 run() {
-    local name=$1 pid
+    local name=$1 pid groups
     shift
     pid=$(first_process "$name") || fail "$name is off"
     [ $# -gt 0 ] || set -- bash
+    mapfile -t groups < <(groups_of "$pid")
+    enter "${groups[@]}"
     exec nsenter --target "$pid" --mount --uts --ipc --net --pid --root --wd -- \
         env -u HAST_MACHINES HOME=/root PATH="$venv/bin:$PATH" sh -c 'cd "$0" && exec "$@"' "$top" "$@"
 }
 
 off() {
-    local name=$1 base=$state/$1 pid link loop loops=()
+    local name=$1 base=$state/$1 pid link loop loops=() groups
     cable "$name" down
     pid=$(first_process "$name") || return 0
     for link in "$base/devices"/*; do
         [ ! -L "$link" ] || loops+=("$(readlink "$link")")
     done
+    mapfile -t groups < <(groups_of "$pid")
     kill -KILL "$pid"
     while first_process "$name" >/dev/null || [ -e "/proc/$pid/stat" ]; do sleep 0.02; done # it is the last one to go
+    remove_groups "${groups[@]}"
     rm -f "$base/pid" "$base/devices"/*
     # Devices outlive namespaces. One that can be read is free, or was given to another machine meanwhile.
     for loop in "${loops[@]}"; do

@@ -37,6 +37,7 @@ say "a Debian 12 with nothing but the minimum"
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' 'Component: main' 'Created-By: Packages' | head -n 1)
 debootstrap --variant=minbase bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$HASTFS_TRY/debootstrap.log" ||
     { tail "$HASTFS_TRY/debootstrap.log"; fail "debootstrap failed"; }
+mount --bind "$root" "$root" # as a machine's / is: a mount
 mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount -t tmpfs tmpfs "$root/run"

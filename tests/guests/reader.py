@@ -23,9 +23,11 @@ class Reader:
     def __init__(self, root: Path) -> None:
         """`root`: an empty folder whose name nobody else uses."""
         self._root = root
+        self.machines = f"{root.name}-machines"
+        """What all names of theirs begin with: nobody else's do."""
         self._environment = {
             **os.environ,
-            "HAST_MACHINES": str(root / f"{root.name}-machines"),
+            "HAST_MACHINES": str(root / self.machines),
             "HASTFS_VENV": str(self._installed(root / "venv")),
         }
         self.slowest: list[tuple[float, str]] = []
