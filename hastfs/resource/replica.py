@@ -24,7 +24,7 @@ from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import Alone
 from hastfs.resource.component import Absent, Component
 from hastfs.resource.fencing import Fencing
-from hastfs.resource.link import Link
+from hastfs.resource.link import STATE_SINCE, Link
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
 from hastfs.resource.remotecache import RemoteCache, Risk
@@ -268,6 +268,8 @@ class Replica:
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
                 "Applications hear of it when they flush next."
             )
+        if self.stale and link.version >= STATE_SINCE:
+            link.flush(self.remote_cache.flushed_before)  # what they read from now on is there to stay, soon
         self._reissue_held()
         link.submit()
 

@@ -15,7 +15,7 @@ An engine that claims less is wrong at the moment it claims it: `check` looks at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -167,11 +167,13 @@ class Write(Request):
 
 
 class Flush(Request):
-    """A flush. `busy`: the cells that were being written when it began; `number`: the writes begun before it."""
+    """A flush. `busy`: the cells that were being written when it began; `number`: the writes begun before it; `reads`:
+    those answered before it (LostCache)."""
 
-    def __init__(self, node: Node, number: int, busy: set[int]) -> None:
+    def __init__(self, node: Node, number: int, reads: int, busy: set[int]) -> None:
         super().__init__(node)
         self.number = number
+        self.reads = reads
         self.busy = busy
 
     def restart(self) -> None:
@@ -324,7 +326,8 @@ class Model:
         quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
         self.check_allowed(flush)
         self._forget_what_is_here(flush.primary, node)
-        gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.link if flush.kept_link else None)
+        link = flush.link if flush.kept_link else None
+        gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.reads, link)
         if gone:
             raise Violation(f"a flush was acknowledged, cells {gone} were lost with the cache of {other.name}")
         if flush.stale and not flush.kept_link:
@@ -396,6 +399,12 @@ class Model:
 
     def _may_survive(self, node: Node, cell: int) -> set[int]:
         return self.copies[node.name].stable[cell] | self.may_be(node, cell)
+
+    def was_read(self, read: Read, values: Mapping[int, int]) -> None:
+        """By cell, what was found where nobody wrote meanwhile. An old node does not say that it was started anew."""
+        if read.primary.stale and read.node.version >= 3:
+            seen = {cell: (value, self.touched[cell]) for cell, value in values.items()}
+            self.lost_cache[read.node.name].shown(seen)
 
     # -- what happens to nodes -------------------------------------------------------------------------------------
 
@@ -591,6 +600,7 @@ class Model:
                     begun[cell].add(write.value)
         gone = [cell for cell in begun if found[cell] not in before[cell] | begun[cell]]
         cache.gone({cell: self.touched[cell] for cell in gone})
+        cache.holds(found, self.touched)
 
     def _forget_what_is_here(self, primary: Any, node: Node) -> None:
         """The primary has caught up although the other node lost power before it was told of that."""
