@@ -48,12 +48,14 @@ class RemoteCache:
     def flush_done(self, acknowledged: int) -> None:
         """The other node has flushed what was `acknowledged` before."""
         self._flushed = max(self._flushed, acknowledged)
-        self.flushed_before(0)
+        self._unflushed_before = self._shown = False
 
-    def flushed_before(self, error: int) -> None:
-        """The other node was asked to flush since the link was made."""
-        if not error:
-            self._unflushed_before = self._shown = False
+    def flush_failed(self) -> None:
+        """The other node cannot flush, and no application knows yet: a disk says only once that something is gone."""
+        if self.acknowledged != self._flushed or self._shown:
+            self._flushed = self.acknowledged
+            self._shown = False
+            self._now(Risk(self._risk.boot, lost=True))
 
     def shown(self) -> None:
         """An application reads what the other node had, or has."""

@@ -6,6 +6,7 @@ between two awaits nobody interferes.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -269,9 +270,22 @@ class Replica:
                 "Applications hear of it when they flush next."
             )
         if self.stale and link.version >= STATE_SINCE:
-            link.flush(self.remote_cache.flushed_before)  # what they read from now on is there to stay, soon
+            self._flush_remote_cache(link)
         self._reissue_held()
         link.submit()
+
+    def _flush_remote_cache(self, link: Link) -> None:
+        """When that is done, what was written before the link was made is there to stay."""
+        cache = self.remote_cache
+        acknowledged = cache.acknowledged
+
+        def flushed(error: int) -> None:
+            if not error:
+                cache.flush_done(acknowledged)
+            elif error != errno.ENOTCONN:
+                cache.flush_failed()
+
+        link.flush(flushed)
 
     def link_down(self) -> None:
         """The other node is gone; what it may not have is remembered."""

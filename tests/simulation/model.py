@@ -231,6 +231,8 @@ class Model:
         """Acknowledged something without the other node, which surely does not have it."""
         self.target: dict[str, Any] = {node.name: None for node in nodes}
         """The link over which the node is being brought up to date."""
+        self.done: dict[str, Any] = {node.name: None for node in nodes}
+        """The link over which it was, when that was lost already: more may come that was on the way."""
         self.half = {node.name: False for node in nodes}
         """Got some of what the other node has, and not all."""
         self.unmet = False
@@ -502,7 +504,8 @@ class Model:
     def data_written(self, node: Node) -> None:
         """Something was written to the data of a node."""
         follows = node.engine is None or node.engine.stale
-        if follows and self.target[node.name] is not None:
+        link = self.target[node.name]
+        if follows and link is not None and link is not self.done[node.name]:
             self.half[node.name] = True
 
     def state_written(self, node: Node) -> None:
@@ -540,6 +543,7 @@ class Model:
     def was_caught_up(self, target: Node) -> None:
         """The node had all that the other one had when the link was lost. What that one has now, is another matter."""
         self.half[target.name] = self.alone[target.other.name] = False
+        self.done[target.name] = self.target[target.name]
 
     def caught_up(self, target: Node) -> None:
         """The node has all that the other one had when that was said, which may be a while ago."""
@@ -579,12 +583,22 @@ class Model:
         if primary is None or not (primary.stale or primary.detaching):
             return
         self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
+        self._may_lose_cache(node, primary.link)
+        if primary.stale:
+            self.lost_cache[node.other.name].unnoticed(before, primary.link)
+            self._cache_is_gone(node.other, before)
+
+    def _may_lose_cache(self, node: Node, link: object) -> None:
+        """What only the node's cache has is gone, or it may be; the other one, primary, is linked to it by `link`."""
         cache = self.lost_cache[node.other.name]
         if cache.is_at_risk or any(write.node is node.other for write in self.writes):
-            cache.happened(primary.link)
-        if primary.stale:
-            cache.unnoticed(before, primary.link)
-            self._cache_is_gone(node.other, before)
+            cache.happened(link)
+
+    def flush_refused(self, node: Node) -> None:
+        """The node's disk could not flush: if the only good copy is there, it is not enough that the engine knows."""
+        primary = node.other.engine
+        if primary is not None and primary.stale:
+            self._may_lose_cache(node, primary.link)
 
     def _cache_is_gone(self, node: Node, before: list[set[int]]) -> None:
         """The other node lost power, and its copy alone counts for the applications of `node`.

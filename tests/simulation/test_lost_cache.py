@@ -220,3 +220,44 @@ async def test_who_has_read_nothing_hears_of_nothing(autojump_clock: trio.testin
         await come_back(b)
         assert await a.read(EXTENT, EXTENT) == BLOCK
         assert await a.flush() == 0
+
+
+async def test_a_flush_that_the_only_copy_refuses_the_engine_is_told_to_applications(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A disk says only once that it has lost something: it is not enough that the engine knows."""
+    async with only_copy_on_b() as (a, b):
+        b.disk.faults.append(Fault("flush", left=1))
+        a.cut()
+        await until(lambda: not linked(a))
+        await until(lambda: linked(a))
+        await trio.sleep(1)
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_a_flush_that_a_source_refuses_the_resync_is_told_to_applications(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_b_is_up_to_date(flush_takes=0) as (a, b):
+        await trio.sleep(0.1)
+        assert await a.write(3 * EXTENT, BLOCK) == 0
+        assert a.primary is not None
+        assert a.primary.stale
+        b.disk.faults.append(Fault("flush", left=1))
+        await until(lambda: agreed(a, b))
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_what_a_worker_took_over_counts_until_the_other_node_has_flushed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        assert await a.flush() == 0
+        await another_worker(a)
+        await until(lambda: linked(a))
+        await trio.sleep(1)
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) == OTHER
+        assert await a.flush() == 0
