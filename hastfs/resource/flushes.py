@@ -111,6 +111,8 @@ class Flush:
                 return
             link.drop(f"the other node cannot flush its disk ({os.strerror(self._remote_error)})")
             if replica.stale:  # that was the only good copy
+                if not self._patient:
+                    replica.remote_cache.flush_failed()
                 self._end(errno.EIO)
                 return
             replica.link_dropped()

@@ -35,10 +35,21 @@ class Read:
         replica = self._replica
         if replica.fencing.held:  # another primary may have written it meanwhile
             replica.hold(self)
-        elif not replica.stale or not self._good_copy_is_remote():
+        elif not replica.stale:
             replica.component.read(self._offset, self._length, self._local_done)
-        elif not replica.hold(self):
+        else:
+            self._issue_stale()
+
+    def _issue_stale(self) -> None:
+        replica = self._replica
+        is_remote = self._good_copy_is_remote()
+        if is_remote and replica.hold(self):
+            return
+        replica.remote_cache.shown()
+        if is_remote:
             read_remotely(replica, self._offset, self._length, self._remote_done)
+        else:
+            replica.component.read(self._offset, self._length, self._local_done)
 
     def _good_copy_is_remote(self) -> bool:
         """The local copy is being brought up to date: what of it is not yet?"""

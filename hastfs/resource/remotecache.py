@@ -1,4 +1,4 @@
-"""What was acknowledged while the other node has the only good copy, and may be nowhere but in that node's page cache.
+"""What was acknowledged or read while the other node has the only good copy, and may be nowhere but in its page cache.
 
 If that node loses power and comes back, what was not flushed is gone, and nobody sees it: this node was up all the
 time. Promise 1 is kept as a disk keeps it that loses its cache: the next flush fails. That holds for applications, so
@@ -26,6 +26,8 @@ class Risk:
 class RemoteCache:
     """Counts acknowledgements; some of them may be void, until that is reported. `tell` hears what changes of the risk.
 
+    What was written before the link was made, by whomever, may be as void; that counts once applications have read it.
+
     `left`: by the worker before, if there was one for the same applications.
     """
 
@@ -34,6 +36,8 @@ class RemoteCache:
         self.tell: Callable[[Risk], None] = lambda risk: None
         self._flushed = 0  # how many of the acknowledged were followed by a flush that succeeded
         self._risk = left or Risk()
+        self._unflushed_before = False  # what that node had when the link was made, as far as this one knows
+        self._shown = False  # some of that
         self._boot: int | None = self._risk.boot or None  # of the other node, when it went with something not flushed
 
     @property
@@ -44,6 +48,18 @@ class RemoteCache:
     def flush_done(self, acknowledged: int) -> None:
         """The other node has flushed what was `acknowledged` before."""
         self._flushed = max(self._flushed, acknowledged)
+        self._unflushed_before = self._shown = False
+
+    def flush_failed(self) -> None:
+        """The other node cannot flush, and no application knows yet: a disk says only once that something is gone."""
+        if self.acknowledged != self._flushed or self._shown:
+            self._flushed = self.acknowledged
+            self._shown = False
+            self._now(Risk(self._risk.boot, lost=True))
+
+    def shown(self) -> None:
+        """An application reads what the other node had, or has."""
+        self._shown = self._shown or self._unflushed_before
 
     def report(self) -> int:
         """An application's flush succeeded, perhaps on this node alone by now; the errno to tell it after all, or 0."""
@@ -54,7 +70,8 @@ class RemoteCache:
 
     def link_down(self, boot: int, *, stale: bool) -> None:
         """The link to the node that had started as `boot` is lost; `stale`: it has the only good copy."""
-        if not stale or self.acknowledged == self._flushed:
+        self._unflushed_before = False
+        if not stale or (self.acknowledged == self._flushed and not self._shown):
             self._now(Risk(lost=self.lost))
         elif self._boot is None:
             self._boot = boot
@@ -65,6 +82,8 @@ class RemoteCache:
         lost = stale and before is not None and not before == boot != 0
         if lost:
             self._flushed = self.acknowledged
+            self._shown = False
+        self._unflushed_before = stale and boot != 0  # one of which the start is not known would be suspected each time
         self._now(Risk(boot, self.lost or lost))
         return lost
 

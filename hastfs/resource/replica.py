@@ -6,6 +6,7 @@ between two awaits nobody interferes.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -24,7 +25,7 @@ from hastfs.ondisk.metadata import Metadata
 from hastfs.resource.alone import Alone
 from hastfs.resource.component import Absent, Component
 from hastfs.resource.fencing import Fencing
-from hastfs.resource.link import Link
+from hastfs.resource.link import STATE_SINCE, Link
 from hastfs.resource.metastore import Metastore
 from hastfs.resource.rangelock import RangeLock
 from hastfs.resource.remotecache import RemoteCache, Risk
@@ -268,8 +269,23 @@ class Replica:
                 "The other node has the only good copy, and was started anew: what was not flushed may be lost. "
                 "Applications hear of it when they flush next."
             )
+        if self.stale and link.version >= STATE_SINCE:
+            self._flush_remote_cache(link)
         self._reissue_held()
         link.submit()
+
+    def _flush_remote_cache(self, link: Link) -> None:
+        """When that is done, what was written before the link was made is there to stay."""
+        cache = self.remote_cache
+        acknowledged = cache.acknowledged
+
+        def flushed(error: int) -> None:
+            if not error:
+                cache.flush_done(acknowledged)
+            elif error != errno.ENOTCONN:
+                cache.flush_failed()
+
+        link.flush(flushed)
 
     def link_down(self) -> None:
         """The other node is gone; what it may not have is remembered."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from hastfs.model import SECTOR_SIZE, Consistency
 from hastfs.ondisk.layout import METADATA_SIZE
@@ -37,6 +38,7 @@ class Coverage:
                 self._violated(violation)  # raised here, it would leave whoever wrote without an answer
 
         disk.watch = written
+        disk.flush_refused = partial(self._model.flush_refused, node)
 
     def _written(self, node: Node, disk: SimulatedDisk, position: int, length: int) -> None:
         base = disk.layout.localoff

@@ -128,7 +128,7 @@ class Client:
     def flush(self, node: Node) -> str:
         """Asks the primary for a flush; says so."""
         busy = {cell for write in self._model.writes for cell in write.cells}
-        flush = Flush(node, self._model.number, busy)
+        flush = Flush(node, self._model.number, self._model.lost_cache[node.name].reads, busy)
 
         def again() -> None:
             primary = flush.primary
@@ -181,6 +181,7 @@ class Client:
         if error:
             return
         self._model.check_allowed(read)
+        values: dict[int, int] = {}
         for at, allowed in enumerate(read.allowed):
             cell, found = read.first + at, content[at * CELL : (at + 1) * CELL]
             if self._model.touched[cell] > read.number:
@@ -189,3 +190,5 @@ class Client:
                 raise Violation(f"a read of cell {cell} of {read.node.name} found {found[0]}, not one of {allowed}")
             if len(set(found)) != 1:
                 raise Violation(f"a read found cell {cell} of {read.node.name} torn")
+            values[cell] = found[0]
+        self._model.was_read(read, values)

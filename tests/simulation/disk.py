@@ -94,6 +94,8 @@ class SimulatedDisk:
         self.durable_writes: list[Piece] = []
         self.watch: Callable[[int, int], None] | None = None
         """Is told of each change of the content: position and length."""
+        self.flush_refused: Callable[[], None] = lambda: None
+        """Is called when a flush failed."""
         self.trap: Callable[[int], float] | None = None
         """Is told when a piece of metadata or map is about to be written, and where; how long (seconds) it takes."""
 
@@ -155,6 +157,8 @@ class SimulatedDisk:
         self.errors += error != 0
         if error and kind == "durable":
             self.update_refused_at = trio.current_time()
+        if error and kind == "flush":
+            self.flush_refused()
         return error
 
     def lose_power(self, chance: random.Random) -> None:

@@ -31,7 +31,8 @@ FAILING_SEEDS = {
     32659508: "no mistake: a role was left when the link had just been lost, and what was held got errors",
     81022990: "no mistake: a worker did not know that the one before had flushed all",
     83299433: "no mistake: a write joined an update of the map that had failed already",
-    84081108: "no mistake: a role was left while held, and the link was back before all of a discard was answered",
+    84081108: "no mistake: a role was left while it was held, and the link was back before all was answered",
+    88001638: "no mistake: a target that had caught up wrote what its dead primary had sent after that",
     1795387822493: "half a sector, read while alone, was completed with the link that came meanwhile",
     1795394920951: "a flush was acknowledged before the other node knew that it lacked what it had refused",
 }

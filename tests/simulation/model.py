@@ -15,7 +15,7 @@ An engine that claims less is wrong at the moment it claims it: `check` looks at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import trio
@@ -167,11 +167,13 @@ class Write(Request):
 
 
 class Flush(Request):
-    """A flush. `busy`: the cells that were being written when it began; `number`: the writes begun before it."""
+    """A flush. `busy`: the cells that were being written when it began; `number`: the writes begun before it; `reads`:
+    those answered before it (LostCache)."""
 
-    def __init__(self, node: Node, number: int, busy: set[int]) -> None:
+    def __init__(self, node: Node, number: int, reads: int, busy: set[int]) -> None:
         super().__init__(node)
         self.number = number
+        self.reads = reads
         self.busy = busy
 
     def restart(self) -> None:
@@ -229,6 +231,8 @@ class Model:
         """Acknowledged something without the other node, which surely does not have it."""
         self.target: dict[str, Any] = {node.name: None for node in nodes}
         """The link over which the node is being brought up to date."""
+        self.done: dict[str, Any] = {node.name: None for node in nodes}
+        """The link over which it was, when that was lost already: more may come that was on the way."""
         self.half = {node.name: False for node in nodes}
         """Got some of what the other node has, and not all."""
         self.unmet = False
@@ -324,7 +328,8 @@ class Model:
         quiet = [cell for cell in range(CELLS) if cell not in flush.busy and self.touched[cell] <= flush.number]
         self.check_allowed(flush)
         self._forget_what_is_here(flush.primary, node)
-        gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.link if flush.kept_link else None)
+        link = flush.link if flush.kept_link else None
+        gone = self.lost_cache[node.name].flushed(quiet, flush.number, flush.reads, link)
         if gone:
             raise Violation(f"a flush was acknowledged, cells {gone} were lost with the cache of {other.name}")
         if flush.stale and not flush.kept_link:
@@ -396,6 +401,12 @@ class Model:
 
     def _may_survive(self, node: Node, cell: int) -> set[int]:
         return self.copies[node.name].stable[cell] | self.may_be(node, cell)
+
+    def was_read(self, read: Read, values: Mapping[int, int]) -> None:
+        """By cell, what was found where nobody wrote meanwhile. An old node does not say that it was started anew."""
+        if read.primary.stale and read.node.version >= 3:
+            seen = {cell: (value, self.touched[cell]) for cell, value in values.items()}
+            self.lost_cache[read.node.name].shown(seen)
 
     # -- what happens to nodes -------------------------------------------------------------------------------------
 
@@ -493,7 +504,8 @@ class Model:
     def data_written(self, node: Node) -> None:
         """Something was written to the data of a node."""
         follows = node.engine is None or node.engine.stale
-        if follows and self.target[node.name] is not None:
+        link = self.target[node.name]
+        if follows and link is not None and link is not self.done[node.name]:
             self.half[node.name] = True
 
     def state_written(self, node: Node) -> None:
@@ -531,6 +543,7 @@ class Model:
     def was_caught_up(self, target: Node) -> None:
         """The node had all that the other one had when the link was lost. What that one has now, is another matter."""
         self.half[target.name] = self.alone[target.other.name] = False
+        self.done[target.name] = self.target[target.name]
 
     def caught_up(self, target: Node) -> None:
         """The node has all that the other one had when that was said, which may be a while ago."""
@@ -570,12 +583,22 @@ class Model:
         if primary is None or not (primary.stale or primary.detaching):
             return
         self.lost_power_while_parting[node.other.name] = primary.detaching and not primary.detached
+        self._may_lose_cache(node, primary.link)
+        if primary.stale:
+            self.lost_cache[node.other.name].unnoticed(before, primary.link)
+            self._cache_is_gone(node.other, before)
+
+    def _may_lose_cache(self, node: Node, link: object) -> None:
+        """What only the node's cache has is gone, or it may be; the other one, primary, is linked to it by `link`."""
         cache = self.lost_cache[node.other.name]
         if cache.is_at_risk or any(write.node is node.other for write in self.writes):
-            cache.happened(primary.link)
-        if primary.stale:
-            cache.unnoticed(before, primary.link)
-            self._cache_is_gone(node.other, before)
+            cache.happened(link)
+
+    def flush_refused(self, node: Node) -> None:
+        """The node's disk could not flush: if the only good copy is there, it is not enough that the engine knows."""
+        primary = node.other.engine
+        if primary is not None and primary.stale:
+            self._may_lose_cache(node, primary.link)
 
     def _cache_is_gone(self, node: Node, before: list[set[int]]) -> None:
         """The other node lost power, and its copy alone counts for the applications of `node`.
@@ -591,6 +614,7 @@ class Model:
                     begun[cell].add(write.value)
         gone = [cell for cell in begun if found[cell] not in before[cell] | begun[cell]]
         cache.gone({cell: self.touched[cell] for cell in gone})
+        cache.holds(found, self.touched)
 
     def _forget_what_is_here(self, primary: Any, node: Node) -> None:
         """The primary has caught up although the other node lost power before it was told of that."""

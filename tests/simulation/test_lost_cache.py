@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio.testing
 
+from tests.simulation.disk import Fault
 from tests.simulation.node import BLOCK, EXTENT, Node, agreed, connected, in_sync, linked, pair, until
 
 OTHER = bytes(reversed(BLOCK))
@@ -152,4 +153,111 @@ async def test_a_node_that_has_caught_up_does_not_mind_what_the_other_one_loses(
         await come_back(b)
         await until(lambda: in_sync(a) and agreed(a, b))
         assert await a.read(EXTENT, EXTENT) == BLOCK
+        assert await a.flush() == 0
+
+
+@asynccontextmanager
+async def only_b_is_up_to_date(*, flush_takes: float = 50) -> AsyncIterator[tuple[Node, Node]]:
+    """b wrote alone, was killed (its page cache was not) before it flushed, and is secondary of a, which reads that."""
+    async with pair() as (a, b):
+        await connected(b, a)
+        assert await b.write(EXTENT, BLOCK) == 0
+        assert await b.flush() == 0
+        await a.crash()
+        assert await b.write(EXTENT, OTHER) == 0
+        await b.crash()
+        b.become_secondary()
+        b.disk.latency["flush"] = flush_takes
+        b.disk.faults.append(Fault("read", left=1))  # the resync waits for a second before it tries again
+        await a.become_primary()
+        yield a, b
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_who_has_read_what_the_good_copy_loses_hears_of_it(
+    autojump_clock: trio.testing.MockClock, copied: bool
+) -> None:
+    """Whoever wrote it: what an application has seen, and what a flush succeeded after, is there."""
+    async with only_b_is_up_to_date() as (a, b):
+        primary = a.primary
+        assert primary is not None
+        if copied:
+            await until(lambda: primary.map.in_sync)
+        assert primary.stale
+        assert await a.read(EXTENT, EXTENT) == OTHER
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        b.disk.latency.clear()
+        b.disk.faults.clear()
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) == BLOCK
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_of_what_was_flushed_since_the_link_was_made_nothing_is_lost(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The engine sees to that by itself."""
+    async with only_b_is_up_to_date(flush_takes=0.5) as (a, b):
+        primary = a.primary
+        assert primary is not None
+        await trio.sleep(0.7)
+        assert primary.stale
+        assert await a.read(EXTENT, EXTENT) == OTHER
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) == OTHER
+        assert await a.flush() == 0
+
+
+async def test_who_has_read_nothing_hears_of_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async with only_b_is_up_to_date() as (a, b):
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        b.disk.latency.clear()
+        b.disk.faults.clear()
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) == BLOCK
+        assert await a.flush() == 0
+
+
+async def test_a_flush_that_the_only_copy_refuses_the_engine_is_told_to_applications(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A disk says only once that it has lost something: it is not enough that the engine knows."""
+    async with only_copy_on_b() as (a, b):
+        b.disk.faults.append(Fault("flush", left=1))
+        a.cut()
+        await until(lambda: not linked(a))
+        await until(lambda: linked(a))
+        await trio.sleep(1)
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_a_flush_that_a_source_refuses_the_resync_is_told_to_applications(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_b_is_up_to_date(flush_takes=0) as (a, b):
+        await trio.sleep(0.1)
+        assert await a.write(3 * EXTENT, BLOCK) == 0
+        assert a.primary is not None
+        assert a.primary.stale
+        b.disk.faults.append(Fault("flush", left=1))
+        await until(lambda: agreed(a, b))
+        assert [await a.flush(), await a.flush()] == [errno.EIO, 0]
+
+
+async def test_what_a_worker_took_over_counts_until_the_other_node_has_flushed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with only_copy_on_b() as (a, b):
+        assert await a.flush() == 0
+        await another_worker(a)
+        await until(lambda: linked(a))
+        await trio.sleep(1)
+        await lose_power(b)
+        await until(lambda: not linked(a))
+        await come_back(b)
+        assert await a.read(EXTENT, EXTENT) == OTHER
         assert await a.flush() == 0
