@@ -8,8 +8,8 @@
 #
 # A machine is a set of namespaces: network, processes, mounts and host name of its own; and control groups, in which its
 # containers are. It sees the programs and files of this machine; what it changes goes to a layer of its own (overlayfs)
-# in memory. The kernel, and with it loop devices, is shared, as are the clock and the users. Whatever mounts a machine holds end with its processes, and cannot reach the
-# other machine: the cable goes first.
+# in memory. The kernel, and with it loop devices, is shared, as are the clock and the users. Whatever mounts a machine
+# holds end with its processes, and cannot reach the other machine: the cable goes first.
 #
 # HAST_MACHINES names the folder for all that (default: /run/hast-machines); its last part must be unlike any other's.
 set -euo pipefail
