@@ -121,18 +121,18 @@ def uses_direct_io(device: str) -> bool:
 
 
 def find(image: str) -> list[str]:
-    """The loop devices that are attached to `image`: if it is mounted, to the very image that we see there.
+    """The loop devices that are attached to `image`, to the very one that we see mounted there; none if none is.
 
     A hastd in a mount namespace of its own may have another at the same path, and the kernel's names are the same.
     """
     directory, name = os.path.split(os.path.abspath(image))
     image = os.path.join(os.path.realpath(directory), name)
     seen = mountinfo.top(mountinfo.read(), image)
+    if seen is None:
+        return []
+    mounted = os.makedev(*map(int, seen.device.split(":")))
     devices = [f"/dev/{os.path.basename(path)}" for path in glob.glob("/sys/block/loop*")]
-    found = [device for device in devices if backing(device) == image]
-    if seen is not None:
-        mounted = os.makedev(*map(int, seen.device.split(":")))
-        found = [device for device in found if _may_be_on(device, mounted)]
+    found = [device for device in devices if backing(device) == image and _may_be_on(device, mounted)]
     return sorted(found, key=lambda device: int(device[9:]))
 
 

@@ -116,6 +116,7 @@ def test_the_image_of_another_mount_namespace_at_the_same_path_is_left_alone(
         leftovers.clear(config, str(links))
         assert not mount.is_mounted(path)
         assert loop.backing(theirs) == path
+        assert loop.find(path) == []
 
 
 @contextlib.contextmanager
