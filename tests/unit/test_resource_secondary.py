@@ -513,9 +513,7 @@ async def test_a_primary_of_another_size_is_refused_and_nothing_changes(
         assert str(primary.error) == reason
         assert disk.metadata == before, "not even the identity of the pair"
     async with serving(disk, step3=joining(**sizes)) as primary:
-        assert isinstance(
-            Terms.decode(await receive_frame(primary.requests, FrameReader(4096, 1 << 20)), 1 << 20), Terms
-        )
+        assert isinstance(Terms.decode(await receive_frame(primary.requests, FrameReader(4096, 1 << 20)), 1 << 20), Terms)
 
 
 async def test_a_primary_that_is_gone_before_the_terms_are_sent_is_a_lost_link(autojump_clock: MockClock) -> None:
