@@ -173,3 +173,20 @@ def test_the_units_commands_bring_a_file_system_up_and_down(
     node.process.send_signal(signal.SIGTERM)
     systemd.await_line("STOPPING=1")
     wait_for(lambda: node.process is not None and node.process.poll() == 0, "hastd has ended")
+
+
+@pytest.mark.parametrize("config", [None, "resource {"])
+def test_hastd_is_not_started_again_and_again_without_a_hast_conf_that_can_be_used(
+    scratch: Path, config: str | None
+) -> None:
+    path = scratch / "hast.conf"
+    if config is not None:
+        path.write_text(config)
+    command = [sys.executable, "-m", "hastfs.cli.hastd", "-F", "-c", str(path)]
+    done = subprocess.run(command, cwd=PROJECT, check=False, capture_output=True, text=True, timeout=30)
+    (prevented,) = commands("hastd.service", "RestartPreventExitStatus")
+    assert str(done.returncode) in prevented.split()
+    assert str(path) in done.stderr
+    assert "ConditionPathExists" not in (UNITS / "hastd.service").read_text(), (
+        "systemctl start would do nothing, in silence"
+    )
