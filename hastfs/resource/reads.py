@@ -42,14 +42,10 @@ class Read:
 
     def _issue_stale(self) -> None:
         replica = self._replica
-        is_remote = self._good_copy_is_remote()
-        if is_remote and replica.hold(self):
-            return
-        replica.remote_cache.shown()
-        if is_remote:
+        if not self._good_copy_is_remote():
+            replica.component.read(self._offset, self._length, self._copied_done)
+        elif not replica.hold(self):
             read_remotely(replica, self._offset, self._length, self._remote_done)
-        else:
-            replica.component.read(self._offset, self._length, self._local_done)
 
     def _good_copy_is_remote(self) -> bool:
         """The local copy is being brought up to date: what of it is not yet?"""
@@ -63,6 +59,12 @@ class Read:
             self._local_failed(error)
         else:
             self._done(0, data)
+
+    def _copied_done(self, error: int, data: Buffer) -> None:
+        """The local copy has it from the other node."""
+        if not error:
+            self._replica.remote_cache.shown()
+        self._local_done(error, data)
 
     def _local_failed(self, error: int) -> None:
         """The local disk cannot read it: the other node can, where it has the same (promise 8)."""
@@ -87,13 +89,19 @@ class Read:
             # Meanwhile that is the only good copy: it is worth waiting for.
             self.issue()
         else:
-            self._done(errno.EIO if error else 0, data)
+            self._answer(error, data)
 
     def _remote_done(self, error: int, data: Buffer) -> None:
         if error == errno.ENOTCONN:
             self.issue()
         else:
-            self._done(errno.EIO if error else 0, data)
+            self._answer(error, data)
+
+    def _answer(self, error: int, data: Buffer) -> None:
+        """It is the other node that has answered."""
+        if not error:
+            self._replica.remote_cache.shown()
+        self._done(errno.EIO if error else 0, data)
 
     def held_too_long(self) -> None:
         """The only good copy did not come back in time."""

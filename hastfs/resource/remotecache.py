@@ -52,13 +52,12 @@ class RemoteCache:
 
     def flush_failed(self) -> None:
         """The other node cannot flush, and no application knows yet: a disk says only once that something is gone."""
-        if self.acknowledged != self._flushed or self._shown:
-            self._flushed = self.acknowledged
-            self._shown = False
+        if self._is_at_risk:
+            self._forget()
             self._now(Risk(self._risk.boot, lost=True))
 
     def shown(self) -> None:
-        """An application reads what the other node had, or has."""
+        """An application has read what the other node had, or has."""
         self._shown = self._shown or self._unflushed_before
 
     def report(self) -> int:
@@ -70,8 +69,7 @@ class RemoteCache:
 
     def link_down(self, boot: int, *, stale: bool) -> None:
         """The link to the node that had started as `boot` is lost; `stale`: it has the only good copy."""
-        self._unflushed_before = False
-        if not stale or (self.acknowledged == self._flushed and not self._shown):
+        if not stale or not (self._is_at_risk or self._unflushed_before):  # an answer to a read may be on its way
             self._now(Risk(lost=self.lost))
         elif self._boot is None:
             self._boot = boot
@@ -79,13 +77,20 @@ class RemoteCache:
     def link_up(self, boot: int, *, stale: bool) -> bool:
         """It is back, started as `boot`. Whether something may be lost; not if this node has caught up by itself."""
         before, self._boot = self._boot, None
-        lost = stale and before is not None and not before == boot != 0
+        lost = stale and self._is_at_risk and before is not None and not before == boot != 0
         if lost:
-            self._flushed = self.acknowledged
-            self._shown = False
+            self._forget()
         self._unflushed_before = stale and boot != 0  # one of which the start is not known would be suspected each time
         self._now(Risk(boot, self.lost or lost))
         return lost
+
+    @property
+    def _is_at_risk(self) -> bool:
+        return self._shown or self.acknowledged != self._flushed
+
+    def _forget(self) -> None:
+        self._flushed = self.acknowledged
+        self._shown = False
 
     def _now(self, risk: Risk) -> None:
         if risk != self._risk:

@@ -212,8 +212,15 @@ async def test_of_what_was_flushed_since_the_link_was_made_nothing_is_lost(
 
 
 async def test_who_has_read_nothing_hears_of_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async with only_b_is_up_to_date() as (a, b):
-        await lose_power(b)
+    """Nor whose read is answered only after the loss."""
+    async with only_b_is_up_to_date() as (a, b), trio.open_nursery() as nursery:
+        b.disk.faults.clear()
+        b.disk.latency["read"] = 5
+        nursery.start_soon(a.read, EXTENT, EXTENT)
+        await trio.sleep(1)
+        b.lose_power(NothingSurvives())  # without a last word
+        await b.is_dead()
+        b.power_up()
         await until(lambda: not linked(a))
         b.disk.latency.clear()
         b.disk.faults.clear()
