@@ -34,21 +34,25 @@ class Reader:
         """Seconds, and what took them."""
 
     def read(self, page: Path) -> None:
-        """Raises AssertionError at the first command that fails, or that says something else than the page."""
+        """From nothing to nothing. Raises AssertionError as `follow` does."""
         try:
-            for step in steps(page.read_text()):
-                started = time.monotonic()
-                try:
-                    if isinstance(step, File):
-                        self._write(step)
-                    else:
-                        self._type(step)
-                except AssertionError as error:
-                    error.add_note(f"{page.name}, line {step.line}")
-                    raise
-                self.slowest.append((time.monotonic() - started, f"line {step.line}"))
+            self.follow(page.read_text(), page.name)
         finally:
             self.leave()
+
+    def follow(self, text: str, name: str) -> None:
+        """Raises AssertionError at the first command that fails, or that says something else than the text."""
+        for step in steps(text):
+            started = time.monotonic()
+            try:
+                if isinstance(step, File):
+                    self._write(step)
+                else:
+                    self._type(step)
+            except AssertionError as error:
+                error.add_note(f"{name}, line {step.line}")
+                raise
+            self.slowest.append((time.monotonic() - started, f"{name}, line {step.line}"))
 
     def leave(self) -> None:
         """Nothing is left of the machines."""

@@ -203,6 +203,7 @@ def test_a_component_that_this_user_may_not_open_is_not_to_be_made_anew(
         (Details("primary", "split-brain", problem="Split brain.", remedy="hastctl role"), [("problem", "state")]),
         (Details("primary", "connected", "detached", problem="Broken."), [("problem", "state")]),
         (Details("primary", answered=False, problem="Hangs."), [("problem", "state")]),
+        (Details("primary", "connecting", held=True, problem="Held."), [("problem", "state")]),
         (Details("secondary", "connecting", problem="No primary is connected."), []),
     ],
 )

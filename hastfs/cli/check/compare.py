@@ -118,7 +118,10 @@ def _sizes(here: Here, metadata: Metadata, answer: Answer) -> Finding:
     ):
         if ours != theirs:
             text = f"Sizes differ: {what} has {ours} bytes here and {theirs} there."
-            return problem("size", f"{text} One of the components has to be made anew, and loses its data.", remedy)
+            text += " One of the components has to be made anew, and loses its data."
+            if what == "a disk" and theirs < ours:
+                text += " If the other one is a file, remove it first: `create` makes no file longer."
+            return problem("size", text, remedy)
     return ok("size", f"Both have {words.size(answer.datasize)} in extents of {words.size(answer.extentsize)}.")
 
 

@@ -135,7 +135,7 @@ def _component(resource: ResourceConfig, status: ResourceStatus | None) -> tuple
 
 def _state(details: Details) -> Iterator[Finding]:
     """What hastd itself knows to be wrong, but for what the look at the other node tells better."""
-    if details.connection == "split-brain" or details.disk == "detached" or not details.answered:
+    if details.connection == "split-brain" or details.disk == "detached" or details.held or not details.answered:
         yield problem("state", details.problem, details.remedy)
 
 
