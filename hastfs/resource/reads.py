@@ -18,16 +18,20 @@ _PAGE = 4096
 
 
 class Read:
-    """A read of any range of bytes. `repair`: what the component cannot read is written to it anew."""
+    """A read of any range of bytes; what the component cannot read is written to it anew.
 
-    __slots__ = ("_done", "_length", "_offset", "_repair", "_replica", "held_until")
+    `for_write`: what a write is completed with. Without repair, which would wait for the range that is locked for that
+    write; and no application has seen it.
+    """
 
-    def __init__(self, replica: Replica, offset: int, length: int, done: ReadDone, *, repair: bool = True) -> None:
+    __slots__ = ("_done", "_for_write", "_length", "_offset", "_replica", "held_until")
+
+    def __init__(self, replica: Replica, offset: int, length: int, done: ReadDone, *, for_write: bool = False) -> None:
         self._replica = replica
         self._offset = offset
         self._length = length
         self._done = done
-        self._repair = repair
+        self._for_write = for_write
         self.held_until = 0.0
 
     def issue(self) -> None:
@@ -62,7 +66,7 @@ class Read:
 
     def _copied_done(self, error: int, data: Buffer) -> None:
         """The local copy has it from the other node."""
-        if not error:
+        if not error and not self._for_write:
             self._replica.remote_cache.shown()
         self._local_done(error, data)
 
@@ -78,7 +82,7 @@ class Read:
                 "Unable to read %d bytes at %d from %s: %s.", self._length, self._offset, path, os.strerror(error)
             )
             self._done(errno.EIO, b"")
-        elif self._repair:
+        elif not self._for_write:
             Repair(replica, self._offset, self._length, error, self._fallback_done).start()
         else:
             read_remotely(replica, self._offset, self._length, self._fallback_done)
@@ -99,7 +103,7 @@ class Read:
 
     def _answer(self, error: int, data: Buffer) -> None:
         """It is the other node that has answered."""
-        if not error:
+        if not error and not self._for_write:
             self._replica.remote_cache.shown()
         self._done(errno.EIO if error else 0, data)
 

@@ -69,9 +69,9 @@ class RemoteCache:
 
     def link_down(self, boot: int, *, stale: bool) -> None:
         """The link to the node that had started as `boot` is lost; `stale`: it has the only good copy."""
-        if not stale or not (self._is_at_risk or self._unflushed_before):  # an answer to a read may be on its way
+        if not stale or not self._is_at_risk:
             self._now(Risk(lost=self.lost))
-        elif self._boot is None:
+        if stale and self._boot is None:  # also without a risk: an answer to a read may be on its way
             self._boot = boot
 
     def link_up(self, boot: int, *, stale: bool) -> bool:

@@ -98,8 +98,7 @@ class Write:
 
     def _read_sectors(self, done: ReadDone) -> None:
         self._completed_with = self._replica.link  # the one that there may be when it is read does not count
-        # Without repair, which would wait for the range that is locked here.
-        Read(self._replica, self.start, self.end - self.start, done, repair=False).issue()
+        Read(self._replica, self.start, self.end - self.start, done, for_write=True).issue()
 
     def _complete_again(self, error: int, sectors: Buffer) -> None:
         """From the good copy: another one than before, or it may have changed while it was away."""

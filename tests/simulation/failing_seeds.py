@@ -33,6 +33,9 @@ FAILING_SEEDS = {
     83299433: "no mistake: a write joined an update of the map that had failed already",
     84081108: "no mistake: a role was left while it was held, and the link was back before all was answered",
     88001638: "no mistake: a target that had caught up wrote what its dead primary had sent after that",
+    89006833: "a flush failed for a read that was answered only after the loss",
+    92002358: "a flush failed for what only the rest of a write's sector was completed with",
+    92020458: "a flush failed for a loss before which nobody had read or written anything",
     1795387822493: "half a sector, read while alone, was completed with the link that came meanwhile",
     1795394920951: "a flush was acknowledged before the other node knew that it lacked what it had refused",
 }

@@ -60,9 +60,11 @@ class LostCache:
             self._gone.pop(cell, None)
             self._vanished.pop(cell, None)
 
-    def shown(self, cells: Mapping[int, tuple[int, int]]) -> None:
-        """They were read: of each the value, and the number of the last write to it."""
+    def shown(self, cells: Mapping[int, tuple[int, int]], link: object) -> None:
+        """They were read over `link`: of each the value, and the number of the last write to it."""
         self.reads += 1
+        if link is not None and link is self._seen_over:  # it was on its way when the other node lost power
+            self.happened(link)
         for cell, (value, written) in cells.items():
             self._shown[cell] = Shown(value, written, self.reads)
 

@@ -406,7 +406,7 @@ class Model:
         """By cell, what was found where nobody wrote meanwhile. An old node does not say that it was started anew."""
         if read.primary.stale and read.node.version >= 3:
             seen = {cell: (value, self.touched[cell]) for cell, value in values.items()}
-            self.lost_cache[read.node.name].shown(seen)
+            self.lost_cache[read.node.name].shown(seen, read.primary.link or read.link)
 
     # -- what happens to nodes -------------------------------------------------------------------------------------
 
