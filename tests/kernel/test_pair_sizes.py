@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from typing import Any
 
@@ -35,6 +36,7 @@ def test_both_nodes_say_what_is_wrong_and_the_command_makes_a_pair_of_them(make_
     for node in pair.nodes:
         node.create()
         node.start()
+    os.truncate(b.component, 48 * MIB)
     b.hastctl("create", "-m", str(48 * MIB), "-e", str(a.options.extentsize), RESOURCE)
     b.role("secondary")
     a.become_primary()
