@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,10 @@ pytestmark = pytest.mark.kernel
 def seen(node: Node) -> dict[str, Any]:
     details: dict[str, Any] = json.loads(node.hastctl("status", "--json", RESOURCE).stdout)["resources"][0]
     return details
+
+
+def is_refused(node: Node) -> bool:
+    return bool(seen(node)["connection"] == "refused")
 
 
 def obey(node: Node, commands: str) -> None:
@@ -43,7 +48,7 @@ def test_both_nodes_say_what_is_wrong_and_the_command_makes_a_pair_of_them(make_
     with a.image.open("r+b", buffering=0) as image:
         image.write(b"x" * MIB)
     for node in pair.nodes:
-        node.until(lambda node=node: seen(node)["connection"] == "refused", "it says that it is refused")
+        node.until(partial(is_refused, node), "it says that it is refused")
         details = seen(node)
         assert "Data size differs between nodes (primary=" in details["problem"]
         assert details["remedy"] == f"hastctl check {RESOURCE}"
@@ -62,6 +67,6 @@ def test_both_nodes_say_what_is_wrong_and_the_command_makes_a_pair_of_them(make_
     obey(b, commands)
     a.until_status("complete")
     b.until(lambda: seen(b)["connection"] == "connected", "it is connected")
-    assert seen(b)["problem"] == ""
+    assert seen(b)["problem"] is None
     pair.rest()
     pair.assert_equal()
