@@ -85,6 +85,12 @@ def test_each_difference_is_one_finding(here: Here, answer: Answer, ahead: float
     assert bad(compare.compare(here, answer, ahead)) == [expected]
 
 
+@pytest.mark.parametrize(("size", "hint"), [(1 << 20, True), (1 << 40, False)])
+def test_a_smaller_file_has_to_go_before_a_new_one_is_made(size: int, hint: bool) -> None:
+    (found,) = [one for one in compare.compare(HERE, replace(ANSWER, datasize=size), 0) if one.check == "size"]
+    assert ("remove it first" in found.text) is hint
+
+
 def test_a_component_that_was_never_part_of_a_pair_fits_every_one() -> None:
     assert bad(compare.compare(HERE, replace(ANSWER, resuid=0), 0)) == []
 
