@@ -157,8 +157,9 @@ class Joining:
         _add_generations(nv, self.generations, self.consistency)
         if self.detached:
             nv.add("detached", NvType.INT8, 1)
-        if self.datasize and self.extentsize:
+        if self.datasize:
             nv.add("datasize", NvType.INT64, self.datasize)
+        if self.extentsize:
             nv.add("extentsize", NvType.INT32, self.extentsize)
         return encode(nv.encode())
 
