@@ -5,6 +5,7 @@ Here: handshakes, refusals, and what applications do.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 
@@ -27,6 +28,7 @@ from tests.interop.transcripts import (
     split,
     transcript,
 )
+from tests.kernel.waiting import wait_for
 
 pytestmark = pytest.mark.kernel
 
@@ -101,9 +103,12 @@ def test_what_the_local_disk_cannot_read_is_read_from_the_secondary(make_stage: 
         with stage.meanwhile(lambda: read_directly(stage.image, 8192, 512)) as read:
             part.perform(_for_whole_pages(requests))
         assert read.result() == block("rand*512")
-        with stage.component.open("rb") as component:
-            component.seek(LOCALOFF + 8192)
-            assert component.read(512) == block("rand*512"), "it was written anew"
+        with stage.component.open("rb", buffering=0) as component:  # whoever reads is answered before
+
+            def is_whole() -> bool:
+                return os.pread(component.fileno(), 512, LOCALOFF + 8192) == block("rand*512")
+
+            wait_for(is_whole, "it was written anew", timeout=10)
 
 
 def _for_whole_pages(captured: Sequence[Step]) -> list[Step]:
