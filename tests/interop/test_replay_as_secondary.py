@@ -103,10 +103,10 @@ def test_what_the_local_disk_cannot_read_is_read_from_the_secondary(make_stage: 
         with stage.meanwhile(lambda: read_directly(stage.image, 8192, 512)) as read:
             part.perform(_for_whole_pages(requests))
         assert read.result() == block("rand*512")
-        with stage.component.open("rb", buffering=0) as component:  # whoever reads is answered before
+        with stage.component.open("rb") as repaired:  # whoever reads is answered before
 
             def is_whole() -> bool:
-                return os.pread(component.fileno(), 512, LOCALOFF + 8192) == block("rand*512")
+                return os.pread(repaired.fileno(), 512, LOCALOFF + 8192) == block("rand*512")
 
             wait_for(is_whole, "it was written anew", timeout=10)
 
